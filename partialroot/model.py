@@ -1,0 +1,353 @@
+"""The frozen values that flow through the program: profile -> selection -> plan -> receipt.
+
+Each stage takes the value of the one before it and makes the next; none reaches back. Types that are
+made by the ten thousand are NamedTuples (three times cheaper to make than a frozen dataclass).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from partialroot.errors import Missing
+from partialroot.paths import RootPath
+
+NO_XATTRS: tuple[tuple[str, bytes], ...] = ()
+
+
+class FileType(StrEnum):
+    """What lstat(2) can find."""
+
+    FILE = "file"
+    DIR = "dir"
+    SYMLINK = "symlink"
+    FIFO = "fifo"
+    SOCKET = "socket"
+    CHAR = "char"
+    BLOCK = "block"
+
+
+class Layer(StrEnum):
+    """Where an entry lives: in the image all zones read, or in the zone's own root."""
+
+    SHARED = "shared"
+    PRIVATE = "private"
+
+
+class Method(StrEnum):
+    """How an entry gets to its place. A method never turns into another while it runs (P8)."""
+
+    MOUNT = "mount"
+    LINK = "link"
+    CLONE = "clone"
+    COPY = "copy"
+    WRITE = "write"
+    MKDIR = "mkdir"
+    SYMLINK = "symlink"
+
+
+class Node(NamedTuple):
+    """What lstat(2) says of one path. ``mode`` is the 12 permission bits; times are nanoseconds."""
+
+    type: FileType
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    dev: int
+    ino: int
+    nlink: int
+    target: str | None = None
+
+
+class Content(NamedTuple):
+    """What lstat(2) does not say of a regular file: SHA-256 (hex), xattrs by name, chattr +i."""
+
+    sha256: str
+    xattrs: tuple[tuple[str, bytes], ...] = NO_XATTRS
+    immutable: bool = False
+
+
+class Reason(NamedTuple):
+    """Why something is in the zone.
+
+    ``origin`` is either another path of the zone, whose own reasons continue the chain, or the place
+    in a profile where the chain ends: ``node.toml:3``.
+    """
+
+    rule: str
+    origin: str
+
+
+# --- profiles ---------------------------------------------------------------------------------------
+
+
+class Item(NamedTuple):
+    """One wish of a profile and where it is written: ``node.toml:3``."""
+
+    text: str
+    where: str
+
+
+@dataclass(frozen=True)
+class DirectoryWish:
+    """A directory to make. ``mode`` None keeps the source's, or 0755; owners are names or numbers."""
+
+    path: RootPath
+    where: str
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class TextWish:
+    """A file to write, with its content."""
+
+    path: RootPath
+    where: str
+    content: str
+    mode: int = 0o644
+    owner: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class EditWish:
+    """Changes to the lines of a file that is selected: drop, then substitute, then append."""
+
+    path: RootPath
+    where: str
+    drop: tuple[str, ...] = ()
+    substitute: tuple[tuple[str, str], ...] = ()
+    append: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Start:
+    """The zone's first process. ``pause`` is the built-in one that only waits."""
+
+    where: str
+    command: tuple[str, ...] = ()
+    setuid: bool = False
+    pause: bool = False
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a zone should contain and run: one file's wishes, or several composed.
+
+    ``None`` in a scalar means the profile does not say.
+    """
+
+    name: str
+    where: str
+    summary: str = ""
+    uses: tuple[Item, ...] = ()
+    programs: tuple[Item, ...] = ()
+    packages: tuple[Item, ...] = ()
+    files: tuple[Item, ...] = ()
+    optional: tuple[Item, ...] = ()
+    secrets: tuple[Item, ...] = ()
+    exclude: tuple[Item, ...] = ()
+    private: tuple[Item, ...] = ()
+    users: tuple[Item, ...] = ()
+    groups: tuple[Item, ...] = ()
+    pam: tuple[Item, ...] = ()
+    nss: tuple[Item, ...] = ()
+    lean: bool | None = None
+    read_only: bool | None = None
+    network: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    directories: tuple[DirectoryWish, ...] = ()
+    texts: tuple[TextWish, ...] = ()
+    edits: tuple[EditWish, ...] = ()
+    start: Start | None = None
+
+
+# --- selection --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path of the new root, where it comes from, and why it is there.
+
+    ``source`` is the path in the source that supplies a file's bytes (None: ``text`` holds them, or the
+    entry has none). ``node`` is what lstat(2) said of ``source``, None for what we make.
+    """
+
+    path: RootPath
+    type: FileType
+    mode: int
+    uid: int
+    gid: int
+    layer: Layer
+    reasons: tuple[Reason, ...]
+    size: int = 0
+    mtime_ns: int = 0
+    target: str | None = None
+    source: RootPath | None = None
+    node: Node | None = None
+    text: bytes | None = None
+
+
+@dataclass(frozen=True)
+class ZoneSettings:
+    """How the zone runs, as far as its profiles say."""
+
+    start: Start | None = None
+    network: str = "private"
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Every path of the new root, sorted by path, with what is missing and what to warn of."""
+
+    profiles: tuple[str, ...]
+    source: Path
+    platform: str
+    entries: tuple[Entry, ...]
+    missing: tuple[Missing, ...]
+    warnings: tuple[str, ...]
+    tops: tuple[RootPath, ...]
+    settings: ZoneSettings
+
+
+# --- plan -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What this host offers, found by trying. A reason in words stands where something is not offered.
+
+    ``links``, ``clones`` and ``root_clones`` are keyed by the mount point (on the host) that holds the
+    source files: "" means the trial worked into the image's home (for ``root_clones``: into the
+    zonepath), else the value says why not. Free space is in bytes and inodes.
+    """
+
+    image_home: Path
+    mount_points: tuple[str, ...]
+    links: Mapping[str, str]
+    clones: Mapping[str, str]
+    root_clones: Mapping[str, str]
+    no_mount: str
+    lost_owners: frozenset[tuple[int, int]]
+    link_max: int
+    free_image: tuple[int, int]
+    free_root: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What happens at one destination: the entry, the method, and why that method.
+
+    ``content`` is set for every regular file. ``twin`` names an earlier destination of the same layer
+    that holds the same source inode: the method is then ``link`` to that, never to the source.
+    """
+
+    entry: Entry
+    method: Method
+    why: str
+    content: Content | None = None
+    twin: RootPath | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One action per destination path, parents before children; ``digest`` None: no image."""
+
+    profiles: tuple[str, ...]
+    source: Path
+    platform: str
+    actions: tuple[Action, ...]
+    digest: str | None
+    image_home: Path
+    tops: tuple[RootPath, ...]
+    missing: tuple[Missing, ...]
+    warnings: tuple[str, ...]
+    settings: ZoneSettings
+
+
+# --- afterwards -------------------------------------------------------------------------------------
+
+
+class Identity(NamedTuple):
+    """Which source file a record came from: enough to see that it was replaced or changed since."""
+
+    dev: int
+    ino: int
+    size: int
+    mtime_ns: int
+    mode: int
+
+
+class Record(NamedTuple):
+    """One entry as measured after it was written: of a zone's private layer, or of an image.
+
+    ``method`` is what was really done. ``reasons`` is empty in an image's manifest: many zones share it.
+    """
+
+    path: RootPath
+    type: FileType
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    target: str | None
+    sha256: str | None
+    xattrs: tuple[tuple[str, bytes], ...]
+    method: Method
+    source: RootPath | None
+    identity: Identity | None
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as far as it is needed to ask for the same again (refresh)."""
+
+    profiles: tuple[str, ...]
+    manifests: tuple[str, ...]
+    parameters: tuple[tuple[str, str], ...]
+    source: str
+    platform: str
+    share: tuple[str, ...]
+    trust_zone: bool = False
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What is in a zone, how and why; the truth that verify, status, explain and remove start from.
+
+    ``image`` is the image's directory on the host, None when nothing is shared. ``reasons`` names the
+    file in the image that says why each shared path is there. ``created`` is seconds since the epoch.
+    """
+
+    zonepath: str
+    request: Request
+    profiles: tuple[str, ...]
+    digest: str | None
+    image: str | None
+    reasons: str | None
+    mounts: tuple[RootPath, ...]
+    entries: tuple[Record, ...]
+    settings: ZoneSettings
+    warnings: tuple[str, ...]
+    created: float
+    version: str
+
+
+class Finding(NamedTuple):
+    """A difference that verify or audit found. ``severity`` is ``error`` or ``note`` (exit 0)."""
+
+    path: str
+    kind: str
+    expected: str
+    actual: str
+    severity: str = "error"

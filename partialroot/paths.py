@@ -1,0 +1,75 @@
+"""Paths inside a root, as a type of their own.
+
+Two kinds of path meet in this program: a path *inside* a root (a zone's, or the source's) and a
+path of the host. The first is always a :class:`RootPath`, the second a :class:`pathlib.Path`; only
+``source.tree`` and ``zone.fs`` ever turn the first into the second, below a directory they hold open.
+"""
+
+from collections.abc import Iterator
+
+from partialroot.errors import PartialRootError
+
+
+class RootPath(str):
+    """An absolute, normal path inside a root: ``/usr/bin/node``; ``/`` is the root itself.
+
+    It is a string for speed (hashing, sorting, JSON), but is only made by :meth:`parse`, which
+    checks, or from another ``RootPath``. Bytes that are no UTF-8 are carried as surrogates.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str, *, where: str | None = None) -> "RootPath":
+        """Return ``text`` as a path inside a root; doubled and trailing slashes and ``.`` are dropped.
+
+        Raises PartialRootError (a ``ProfileError`` is made of it by who reads profiles) when the text
+        is relative, has a ``..`` or a NUL.
+        """
+        if not text.startswith("/"):
+            raise PartialRootError(f"{text!r} is not absolute", path=where)
+        if "\0" in text:
+            raise PartialRootError(f"{text!r} has a NUL", path=where)
+        parts = [part for part in text.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise PartialRootError(f"{text!r} has a '..'", path=where)
+        return cls("/" + "/".join(parts))
+
+    def __truediv__(self, name: str) -> "RootPath":
+        """Return the child called ``name`` (one component, or several joined by slashes)."""
+        return RootPath(f"{self}/{name}" if len(self) > 1 else f"/{name}")
+
+    @property
+    def parent(self) -> "RootPath":
+        """The directory that holds this path; of ``/`` it is ``/``."""
+        return RootPath(self[: self.rindex("/")] or "/")
+
+    @property
+    def name(self) -> str:
+        """The last component; empty for ``/``."""
+        return self[self.rindex("/") + 1 :]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The components, without the leading slash."""
+        return tuple(self[1:].split("/")) if len(self) > 1 else ()
+
+    @property
+    def relative(self) -> str:
+        """The path without its leading slash, for use below an open directory; ``.`` for ``/``."""
+        return self[1:] or "."
+
+    @property
+    def ancestors(self) -> Iterator["RootPath"]:
+        """The directories above this path, the nearest first, without ``/``."""
+        end = self.rfind("/")
+        while end > 0:
+            yield RootPath(self[:end])
+            end = self.rfind("/", 0, end)
+
+    def is_below(self, top: str) -> bool:
+        """Whether this path is ``top`` or lies below it."""
+        return top == "/" or self == top or (self.startswith(top) and self[len(top)] == "/")
+
+
+ROOT = RootPath("/")
