@@ -1,0 +1,257 @@
+"""Receipts, image manifests and reasons as bytes, and back: compact sorted JSON, read strictly.
+
+A receipt is written by us below a directory only we can write, and still read as if it were not:
+whatever is wrong with it is one :class:`~partialroot.errors.NoReceiptError` that says what and where.
+Records are rows: their fields in the order of :class:`~partialroot.model.Record`.
+"""
+
+import base64
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter, lt
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, TypeVar
+
+from partialroot.errors import NoReceiptError
+from partialroot.model import (
+    FileType,
+    Identity,
+    Method,
+    Reason,
+    Receipt,
+    Record,
+    Request,
+    Start,
+    ZoneSettings,
+)
+from partialroot.paths import RootPath
+from partialroot.zone import strict
+
+FORMAT = 1
+NAME = "receipt.json"
+MAX_BYTES = 1 << 28  # a record takes some 300 bytes: room for 800,000 files
+
+_MODES = {f"{mode:04o}": mode for mode in range(0o10000)}
+_OCTAL = {mode: text for text, mode in _MODES.items()}
+_SIZE_MAX = (1 << 63) - 1
+
+T = TypeVar("T")
+Reasons = Mapping[RootPath, tuple[Reason, ...]]
+
+
+# --- writing ----------------------------------------------------------------------------------------
+
+
+def dump(receipt: Receipt) -> bytes:
+    """Return ``receipt`` as a file's content; its entries are written sorted by path."""
+    return _encode({**vars(receipt), "entries": _rows(receipt.entries)})
+
+
+def dump_manifest(records: Iterable[Record]) -> bytes:
+    """Return an image's records as a file's content, sorted by path."""
+    return _encode({"entries": _rows(records)})
+
+
+def dump_reasons(reasons: Mapping[RootPath, Sequence[Reason]]) -> bytes:
+    """Return why each shared path is there as a file's content."""
+    return _encode({"reasons": reasons})
+
+
+def _encode(document: Mapping[str, object]) -> bytes:
+    text = json.dumps({**document, "format": FORMAT}, sort_keys=True, separators=(",", ":"), default=vars)
+    return text.encode("ascii") + b"\n"
+
+
+def _rows(records: Iterable[Record]) -> list[list[object]]:
+    return [_row(record) for record in sorted(records, key=attrgetter("path"))]
+
+
+def _row(record: Record) -> list[object]:
+    row: list[object] = list(record)
+    row[2] = _OCTAL[record.mode]
+    if record.xattrs:
+        row[9] = [(name, base64.b64encode(value).decode("ascii")) for name, value in record.xattrs]
+    if record.identity:
+        row[12] = (*record.identity[:4], _OCTAL[record.identity.mode])
+    return row
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def load(data: bytes, where: str) -> Receipt:
+    """Return the receipt that :func:`dump` wrote; anything else is a NoReceiptError about ``where``."""
+    return _decode(data, where, "receipt", _receipt)
+
+
+def load_manifest(data: bytes, where: str) -> tuple[Record, ...]:
+    """Return the records that :func:`dump_manifest` wrote; anything else is a NoReceiptError."""
+    return _decode(data, where, "manifest", _manifest)
+
+
+def load_reasons(data: bytes, where: str) -> Reasons:
+    """Return the reasons that :func:`dump_reasons` wrote; anything else is a NoReceiptError."""
+    return _decode(data, where, "list of reasons", _all_reasons)
+
+
+def read(zonepath: Path) -> Receipt | None:
+    """Return the receipt in ``zonepath``, None when there is none.
+
+    Raises NoReceiptError when somebody else could have written it, or it cannot be read.
+    """
+    data = read_own(zonepath, NAME)
+    return None if data is None else load(data, str(zonepath / NAME))
+
+
+def read_own(directory: Path, name: str) -> bytes | None:
+    """Return the content of the file ``name`` in ``directory``, None when either does not exist.
+
+    Both must be ours and not writable by others, the file regular and of at most MAX_BYTES, and neither
+    a symlink; else NoReceiptError.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        parent = os.open(directory, flags | os.O_DIRECTORY)
+        try:
+            _check_ours(os.fstat(parent), directory)
+            with open(os.open(name, flags, dir_fd=parent), "rb") as file:
+                return _read_file(file, directory / name)
+        finally:
+            os.close(parent)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise NoReceiptError(f"cannot be read: {error.strerror}", path=str(directory / name)) from error
+
+
+def _read_file(file: BinaryIO, path: Path) -> bytes:
+    found = os.fstat(file.fileno())
+    _check_ours(found, path)
+    if not stat.S_ISREG(found.st_mode):
+        raise NoReceiptError("is not a regular file", path=str(path))
+    if found.st_size > MAX_BYTES:
+        raise NoReceiptError(f"is larger than {MAX_BYTES} bytes", path=str(path))
+    return file.read(MAX_BYTES)
+
+
+def _check_ours(found: os.stat_result, path: Path) -> None:
+    if found.st_uid != os.geteuid():
+        raise NoReceiptError(f"belongs to user {found.st_uid}, not to {os.geteuid()}", path=str(path))
+    if found.st_mode & 0o022:
+        raise NoReceiptError("can be written by others", path=str(path), hint=f"chmod go-w {path}")
+
+
+def _decode(data: bytes, where: str, what: str, reader: strict.Reader[T]) -> T:
+    """Parse ``data`` and hand all but its format number to ``reader``."""
+    try:
+        document = _parse(data)
+        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+            raise ValueError(f'it has no "format": {FORMAT}')
+        return reader(document)
+    except (ValueError, RecursionError) as error:
+        raise NoReceiptError(f"is not a {what} of ours: {error}", path=where) from error
+
+
+def _parse(data: bytes) -> Any:
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES} bytes")
+    return json.loads(data.decode("ascii"), parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+# --- what each document holds -----------------------------------------------------------------------
+
+_ids = strict.numbers(0, (1 << 32) - 1)
+_devices = strict.numbers(0, (1 << 64) - 1)
+_sizes = strict.numbers(0, _SIZE_MAX)
+_times = strict.numbers(-_SIZE_MAX, _SIZE_MAX)
+_modes = strict.choices(_MODES)
+_identities = strict.table(
+    Identity._make, {"dev": _devices, "ino": _devices, "size": _sizes, "mtime_ns": _times, "mode": _modes}
+)
+_xattrs = strict.table(tuple, {"name": strict.texts, "value": strict.blobs})
+_reasons = strict.several(strict.table(Reason._make, {"rule": strict.texts, "origin": strict.texts}))
+_parameters = strict.table(tuple, {"key": strict.texts, "value": strict.texts})
+_rows_read = strict.table(
+    Record._make,
+    {
+        "path": strict.paths,
+        "type": strict.choices({item.value: item for item in FileType}),
+        "mode": _modes,
+        "uid": _ids,
+        "gid": _ids,
+        "size": _sizes,
+        "mtime_ns": _times,
+        "target": strict.some(strict.texts),
+        "sha256": strict.some(strict.sums),
+        "xattrs": strict.several(_xattrs),
+        "method": strict.choices({item.value: item for item in Method}),
+        "source": strict.some(strict.paths),
+        "identity": strict.some(_identities),
+        "reasons": _reasons,
+    },
+)
+
+
+def _records(value: object) -> tuple[Record, ...]:
+    """Return rows as records; they must be in the order of their paths."""
+    records = tuple(_rows_read(strict.listed(value)))
+    paths = [record.path for record in records]
+    if not all(map(lt, paths, paths[1:])):
+        raise ValueError("a path is there twice, or they are not sorted")
+    if any((record.type is FileType.SYMLINK) != (record.target is not None) for record in records):
+        raise ValueError("symlinks, and only they, have a target")
+    if any((record.type is FileType.FILE) != (record.sha256 is not None) for record in records):
+        raise ValueError("files, and only they, have a sha256")
+    return records
+
+
+def _manifest(value: object) -> tuple[Record, ...]:
+    records: tuple[Record, ...] = strict.fields(value, {"entries": _records})["entries"]
+    return records
+
+
+def _all_reasons(value: object) -> Reasons:
+    reasons: Reasons = strict.fields(value, {"reasons": _reasons_by_path})["reasons"]
+    return reasons
+
+
+def _reasons_by_path(value: object) -> Reasons:
+    if not isinstance(value, dict):
+        raise ValueError(f"{strict.shown(value)} is not an object")
+    return dict(zip(strict.paths(list(value)), _reasons(list(value.values())), strict=True))
+
+
+_texts = strict.items(strict.texts)
+_text = strict.one(strict.texts)
+_start = strict.record(Start, where=_text, command=_texts, setuid=strict.flag, pause=strict.flag)
+_receipt = strict.record(
+    Receipt,
+    zonepath=_text,
+    request=strict.record(
+        Request,
+        profiles=_texts,
+        manifests=_texts,
+        parameters=strict.items(_parameters),
+        source=_text,
+        platform=_text,
+        share=_texts,
+        trust_zone=strict.flag,
+        address=strict.optional(_text),
+    ),
+    profiles=_texts,
+    digest=strict.optional(strict.one(strict.sums)),
+    image=strict.optional(_text),
+    reasons=strict.optional(_text),
+    mounts=strict.items(strict.paths),
+    entries=_records,
+    settings=strict.record(ZoneSettings, start=strict.optional(_start), network=_text, read_only=strict.flag),
+    warnings=_texts,
+    created=strict.seconds,
+    version=_text,
+)
