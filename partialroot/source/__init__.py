@@ -1,0 +1,1 @@
+"""Reading the source: its tree, its files' content, its package database, its accounts. Never writes."""

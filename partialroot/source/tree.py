@@ -1,0 +1,325 @@
+"""A read-only view of a source root in which no symlink leads outside.
+
+What was seen once is remembered: a tree is a snapshot for the length of one command, not a monitor.
+Two rules keep foreign roots harmless: only canonical paths (every parent a real directory) are handed to
+the system, and what is opened must be the inode that lstat(2) saw before.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from pathlib import Path
+from posixpath import normpath
+from typing import NamedTuple
+
+from partialroot.errors import SourceError
+from partialroot.model import FileType, Node
+from partialroot.paths import ROOT, RootPath
+from partialroot.source import globs
+
+MOST_LINKS = 40
+"""As many symlinks Linux follows in one path (path_resolution(7)); the next one is a loop."""
+
+OWN_DIRECTORY = ".partialroot"
+"""Images beside the source files live in directories of this name; they are never part of the source."""
+
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_NOATIME: int = getattr(os, "O_NOATIME", 0)
+
+_TYPES = {
+    stat.S_IFREG: FileType.FILE,
+    stat.S_IFDIR: FileType.DIR,
+    stat.S_IFLNK: FileType.SYMLINK,
+    stat.S_IFIFO: FileType.FIFO,
+    stat.S_IFSOCK: FileType.SOCKET,
+    stat.S_IFCHR: FileType.CHAR,
+    stat.S_IFBLK: FileType.BLOCK,
+}
+
+
+class Resolved(NamedTuple):
+    """Where a path leads inside the root.
+
+    ``real`` is canonical, or as far as could be followed. ``node`` is None when nothing is there, at a
+    loop, or behind a directory that may not be searched. ``links`` are the symlinks passed, in order.
+    """
+
+    real: RootPath
+    node: Node | None
+    links: tuple[RootPath, ...]
+
+
+class Tree:
+    """The files below ``root``, as a process that is chrooted into it would see them.
+
+    ``hidden`` are canonical paths that searches leave out (the store). ``unreadable`` collects the paths
+    that could not be looked at for want of permission: for the tree they do not exist. Raises SourceError
+    when ``root`` is no directory.
+    """
+
+    def __init__(self, root: Path, hidden: Iterable[RootPath] = ()) -> None:
+        real = os.path.realpath(root)
+        if not os.path.isdir(real):
+            raise SourceError("the source is not a directory", path=str(root))
+        self.root = Path(real)
+        self.hidden = frozenset(hidden)
+        self.unreadable: set[RootPath] = set()
+        self._prefix = "" if real == "/" else real
+        self._nodes: dict[str, Node | None] = {}
+        self._directories: dict[str, Resolved] = {}
+
+    def host(self, path: RootPath) -> Path:
+        """Return the path of the host for a canonical path of the root."""
+        return Path(self._prefix + path)
+
+    def lstat(self, path: RootPath) -> Node | None:
+        """Return what is at ``path``: its parents' symlinks are followed, its own is not."""
+        cut = path.rindex("/")
+        if cut == 0:
+            return self._node(path)
+        parent = path[:cut]
+        above = self._directory(parent)
+        if above.node is None or above.node.type is not FileType.DIR:
+            return None
+        return self._node(path if above.real == parent else above.real / path[cut + 1 :])
+
+    def resolve(self, path: RootPath) -> Resolved:
+        """Follow every symlink of ``path``, the last one included."""
+        above = self._directory(path.parent)
+        here = above.real / path.name if path != ROOT else ROOT
+        if above.node is None or above.node.type is not FileType.DIR:
+            return Resolved(here, None, above.links)
+        node = self._node(here)
+        if node is not None and node.type is FileType.SYMLINK:
+            return self._follow(above.real, path.name, above.links)
+        return Resolved(here, node, above.links)
+
+    def open(self, path: RootPath) -> int:
+        """Return a descriptor for reading the regular file that ``path`` leads to; the caller closes it.
+
+        Its atime is not changed where that is allowed. Raises SourceError when it is no regular file, may
+        not be read, or was replaced since the tree looked at it.
+        """
+        real, node, _ = self.resolve(path)
+        if node is None:
+            raise SourceError("does not exist", path=path)
+        return self.open_node(real, node)
+
+    def open_node(self, path: RootPath, node: Node) -> int:
+        """Like :meth:`open`, for a canonical path and what lstat(2) said of it."""
+        if node.type is not FileType.FILE:
+            raise SourceError(f"is a {node.type}, not a regular file", path=path)
+        try:
+            descriptor = self._open_quietly(path)
+        except PermissionError:
+            self.unreadable.add(path)
+            raise SourceError("may not be read", path=path, hint="run as root") from None
+        except OSError as error:
+            raise SourceError(f"cannot be read: {error.strerror}", path=path) from None
+        now = os.fstat(descriptor)
+        if (now.st_dev, now.st_ino) != (node.dev, node.ino):
+            os.close(descriptor)
+            raise SourceError("was replaced while it was read", path=path, hint="run the command again")
+        return descriptor
+
+    def read(self, path: RootPath, limit: int = 1 << 20) -> bytes:
+        """Return the content of the file that ``path`` leads to; SourceError above ``limit`` bytes."""
+        with os.fdopen(self.open(path), "rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise SourceError(f"is larger than {limit} bytes", path=path)
+        return data
+
+    def names(self, path: RootPath) -> tuple[str, ...]:
+        """Return the sorted names in the directory that ``path`` leads to; none when it is no directory."""
+        real, node, _ = self.resolve(path)
+        if node is None or node.type is not FileType.DIR:
+            return ()
+        return tuple(entry.name for entry in self._entries(real))
+
+    def walk(self, path: RootPath) -> Iterator[tuple[RootPath, Node]]:
+        """Yield ``path`` and everything below it with canonical paths, parents first, names in order.
+
+        Symlinks below are not followed. What is hidden, and directories of our own, are left out; so is
+        what vanishes meanwhile.
+        """
+        above = self._directory(path.parent)
+        top = above.real / path.name if path != ROOT else ROOT
+        node = self.lstat(path)
+        if node is None or self._is_hidden(top, path.name):
+            return
+        yield top, node
+        if node.type is FileType.DIR:
+            yield from self._walk_below(top)
+
+    def glob(self, pattern: str) -> tuple[RootPath, ...]:
+        """Return the existing paths that match, sorted and spelled as in ``pattern`` (see source.globs)."""
+        found: set[RootPath] = set()
+        for text in globs.alternatives(pattern):
+            found.update(self._matching(ROOT, [part for part in text.split("/") if part not in ("", ".")]))
+        return tuple(sorted(found))
+
+    def _matching(self, top: RootPath, parts: list[str]) -> Iterator[RootPath]:
+        """Yield what is below ``top`` and matches the components; symlinked directories are entered."""
+        if not parts:
+            yield top
+            return
+        part, rest = parts[0], parts[1:]
+        if part == "**":
+            yield from self._matching_below(top, rest)
+        elif globs.is_glob(part):
+            match = globs.component(part).fullmatch
+            for name in self.names(top):
+                if match(name) and not self._is_hidden(self._place(top / name), name):
+                    yield from self._matching(top / name, rest)
+        elif part != ".." and self.lstat(top / part) is not None:
+            yield from self._matching(top / part, rest)
+
+    def _matching_below(self, top: RootPath, rest: list[str]) -> Iterator[RootPath]:
+        """Yield what matches after ``**``: below ``top`` and all directories in it, symlinks not entered."""
+        if rest:
+            yield from self._matching(top, rest)
+        real = self.resolve(top).real
+        for path, node in self._walk_below(real):
+            spelled = RootPath(top.rstrip("/") + path[len(real.rstrip("/")) :])
+            if not rest:
+                yield spelled
+            elif node.type is FileType.DIR:
+                yield from self._matching(spelled, rest)
+
+    def _place(self, path: RootPath) -> RootPath:
+        """Return ``path`` with its parents' symlinks followed."""
+        return self._directory(path.parent).real / path.name
+
+    def _is_hidden(self, path: RootPath, name: str) -> bool:
+        return name == OWN_DIRECTORY or path in self.hidden
+
+    def _walk_below(self, top: RootPath) -> Iterator[tuple[RootPath, Node]]:
+        """Yield what is below the canonical directory ``top``, in the order of a depth-first walk."""
+        waiting = [iter(self._entries(top))]
+        above = [top.rstrip("/") + "/"]
+        while waiting:
+            for entry in waiting[-1]:
+                path = RootPath(above[-1] + entry.name)
+                node = self._node_of(entry, path)
+                if node is None or self._is_hidden(path, entry.name):
+                    continue
+                yield path, node
+                if node.type is FileType.DIR:
+                    waiting.append(iter(self._entries(path)))
+                    above.append(path + "/")
+                    break
+            else:
+                waiting.pop()
+                above.pop()
+
+    def _entries(self, path: RootPath) -> list["os.DirEntry[str]"]:
+        """Return the sorted entries of the canonical directory ``path``."""
+        try:
+            with os.scandir(self._prefix + path) as entries:
+                return sorted(entries, key=attrgetter("name"))
+        except PermissionError:
+            self.unreadable.add(path)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise SourceError(f"cannot be listed: {error.strerror}", path=path) from None
+        return []
+
+    def _node_of(self, entry: "os.DirEntry[str]", path: RootPath) -> Node | None:
+        """Return what a directory's entry is, None when it vanished or may not be looked at."""
+        try:
+            return _node(entry.stat(follow_symlinks=False), entry.path)
+        except OSError as error:
+            self._note_absent(path, error)
+            return None
+
+    def _node(self, path: str) -> Node | None:
+        """Return what is at a canonical path, asking the system once."""
+        try:
+            return self._nodes[path]
+        except KeyError:
+            pass
+        place = self._prefix + path
+        node = None
+        try:
+            node = _node(os.lstat(place), place)
+        except OSError as error:
+            self._note_absent(RootPath(path), error)
+        except ValueError:  # a NUL, or a surrogate that stands for no byte: no file has such a name
+            pass
+        self._nodes[path] = node
+        return node
+
+    def _note_absent(self, path: RootPath, error: OSError) -> None:
+        """Take an error of lstat(2) for absence, unless the file system itself failed."""
+        from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+
+        if isinstance(error, PermissionError):
+            self.unreadable.add(path)
+        elif error.errno not in (ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP):
+            raise SourceError(f"cannot be looked at: {error.strerror}", path=path) from None
+
+    def _directory(self, path: str) -> Resolved:
+        """Resolve ``path`` and remember it: called for the parents of everything."""
+        found = self._directories.get(path)
+        if found is None:
+            found = self._directories[path] = self._follow(ROOT, path, ())
+        return found
+
+    def _follow(self, here: RootPath, rest: str, links: tuple[RootPath, ...]) -> Resolved:
+        """Walk ``rest`` from the canonical directory ``here`` as the kernel does, having passed ``links``."""
+        passed = list(links)
+        node = self._node(here)
+        todo = rest.split("/")[::-1]
+        while todo:
+            if node is None or node.type is not FileType.DIR:
+                return Resolved(_unfollowed(here, todo), None, tuple(passed))
+            name = todo.pop()
+            if name in ("", "."):
+                continue
+            child = here.parent if name == ".." else here / name
+            node = self._node(child)
+            if node is None or node.target is None:
+                here = child
+                continue
+            passed.append(child)
+            if len(passed) > MOST_LINKS:
+                return Resolved(_unfollowed(child, todo), None, tuple(passed))
+            if node.target.startswith("/"):
+                here = ROOT
+            todo += node.target.split("/")[::-1]
+            node = self._node(here)
+        return Resolved(here, node, tuple(passed))
+
+    def _open_quietly(self, path: RootPath) -> int:
+        """Open without changing the atime; only the owner and CAP_FOWNER may (open(2))."""
+        try:
+            return os.open(self._prefix + path, _OPEN | _NOATIME)
+        except PermissionError:
+            return os.open(self._prefix + path, _OPEN)
+
+
+def _unfollowed(here: RootPath, todo: list[str]) -> RootPath:
+    """Return where a path would have led, had ``here`` been a directory; ``todo`` is last component first."""
+    return RootPath(normpath("/".join([here, *reversed(todo)])).replace("//", "/"))
+
+
+def _node(status: os.stat_result, place: str) -> Node:
+    """Make a Node of what lstat(2) said of the host's path ``place``."""
+    mode = status.st_mode
+    kind = _TYPES.get(mode & 0o170000, FileType.CHAR)
+    return Node(
+        kind,
+        mode & 0o7777,
+        status.st_uid,
+        status.st_gid,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_dev,
+        status.st_ino,
+        status.st_nlink,
+        os.readlink(place) if kind is FileType.SYMLINK else None,
+    )
