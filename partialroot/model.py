@@ -4,6 +4,8 @@ Each stage takes the value of the one before it and makes the next; none reaches
 made by the ten thousand are NamedTuples (three times cheaper to make than a frozen dataclass).
 """
 
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,6 +28,22 @@ class FileType(StrEnum):
     SOCKET = "socket"
     CHAR = "char"
     BLOCK = "block"
+
+    @classmethod
+    def of(cls, mode: int) -> "FileType":
+        """Return the type in ``st_mode``; a kind of another system (a door) counts as a device."""
+        return _TYPES.get(stat.S_IFMT(mode), cls.CHAR)
+
+
+_TYPES = {
+    stat.S_IFREG: FileType.FILE,
+    stat.S_IFDIR: FileType.DIR,
+    stat.S_IFLNK: FileType.SYMLINK,
+    stat.S_IFIFO: FileType.FIFO,
+    stat.S_IFSOCK: FileType.SOCKET,
+    stat.S_IFCHR: FileType.CHAR,
+    stat.S_IFBLK: FileType.BLOCK,
+}
 
 
 class Layer(StrEnum):
@@ -61,6 +79,23 @@ class Node(NamedTuple):
     ino: int
     nlink: int
     target: str | None = None
+
+    @classmethod
+    def of(cls, found: os.stat_result, target: str | None = None) -> "Node":
+        """Return what lstat(2) or fstat(2) ``found``; ``target`` is a symlink's."""
+        return cls(
+            FileType.of(found.st_mode),
+            stat.S_IMODE(found.st_mode),
+            found.st_uid,
+            found.st_gid,
+            found.st_size,
+            found.st_mtime_ns,
+            found.st_ctime_ns,
+            found.st_dev,
+            found.st_ino,
+            found.st_nlink,
+            target,
+        )
 
 
 class Content(NamedTuple):
