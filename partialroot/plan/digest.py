@@ -1,0 +1,31 @@
+"""The name of an image: what it holds, never where or when it was made (P10)."""
+
+import os
+from base64 import b64encode
+from collections.abc import Iterable
+from hashlib import sha256
+
+from partialroot.model import Action, Content, Entry, FileType, Layer
+
+
+def digest(actions: Iterable[Action]) -> str:
+    """Return the SHA-256 over the shared entries: path, type, mode, owner, size, target, xattrs, content."""
+    total = sha256()
+    for action in actions:
+        if action.entry.layer is Layer.SHARED:
+            total.update(_line(action.entry, action.content))
+    return total.hexdigest()
+
+
+def _line(entry: Entry, content: Content | None) -> bytes:
+    """One entry as NUL-separated fields: a NUL is the one byte no path has."""
+    size = entry.size if entry.type is FileType.FILE else 0
+    xattrs = content.xattrs if content else ()
+    fields = [
+        os.fsencode(entry.path),
+        f"{entry.type} {entry.mode:04o} {entry.uid} {entry.gid} {size}".encode(),
+        os.fsencode(entry.target or ""),
+        content.sha256.encode() if content else b"",
+        b" ".join(name.encode() + b"=" + b64encode(value) for name, value in xattrs),
+    ]
+    return b"\0".join(fields) + b"\n"

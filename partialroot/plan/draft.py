@@ -1,0 +1,77 @@
+"""The selection while it grows: canonical paths of the source, each with every reason it is there."""
+
+from partialroot.errors import Missing
+from partialroot.model import FileType, Node, Reason
+from partialroot.paths import RootPath
+from partialroot.plan.policy import Excludes
+from partialroot.source.packages import Packages
+from partialroot.source.tree import Resolved, Tree
+
+_INSTALLABLE = (FileType.FILE, FileType.DIR, FileType.SYMLINK)
+
+
+class Draft:
+    """What has been chosen from the source so far, and what was found missing or worth a warning.
+
+    ``named`` holds the paths a profile wrote literally, ``by_package`` those a package brought and
+    ``granted`` the secrets asked for: the rules on edited files and secrets tell them apart (P6).
+    ``lenient`` holds what came in bulk: what such a file lacks is a warning, not an error.
+    """
+
+    def __init__(self, tree: Tree, packages: Packages, excludes: Excludes) -> None:
+        self.tree = tree
+        self.packages = packages
+        self.excludes = excludes
+        self.nodes: dict[RootPath, Node] = {}
+        self.reasons: dict[RootPath, list[Reason]] = {}
+        self.named: set[RootPath] = set()
+        self.by_package: set[RootPath] = set()
+        self.missing: list[Missing] = []
+        self.lenient: set[RootPath] = set()
+        self.granted: set[RootPath] = set()
+        self.warnings: list[str] = []
+
+    def add(self, path: RootPath, node: Node, reason: Reason) -> None:
+        """Choose a canonical path; a second reason is kept beside the first."""
+        if node.type not in _INSTALLABLE:
+            self.warnings.append(f"{path}: a {node.type} is not installed ({reason.origin})")
+            return
+        self.nodes.setdefault(path, node)
+        known = self.reasons.setdefault(path, [])
+        if reason not in known:
+            known.append(reason)
+
+    def add_resolved(self, path: RootPath, reason: Reason) -> Resolved:
+        """Choose what ``path`` leads to, and the symlinks passed; its node is None if nothing is there."""
+        found = self.tree.resolve(path)
+        if found.node is not None:
+            self.add(found.real, found.node, reason)
+            self.add_links(found.links, found.real)
+        return found
+
+    def add_links(self, links: tuple[RootPath, ...], real: RootPath) -> None:
+        """Choose the symlinks passed on the way to ``real``."""
+        for link in links:
+            node = self.tree.lstat(link)
+            if node is not None:
+                self.add(link, node, Reason("symlink", real))
+
+    def add_below(self, top: RootPath, reason: Reason, reached: set[RootPath]) -> None:
+        """Choose ``top`` and all below it that is not excluded, and put each path into ``reached``."""
+        for path, node in self.tree.walk(top):
+            if self.excludes.why(path) is None:
+                self.add(path, node, reason)
+                reached.add(path)
+
+    def miss(self, name: str, needed_by: str, severity: str = "error") -> None:
+        """Remember that ``name`` is not in the source."""
+        self.missing.append(Missing(name, needed_by, severity, self.packages.supplier(name)))
+
+    def drop(self, path: RootPath, warning: str) -> None:
+        """Leave out what had been chosen, and say why."""
+        del self.nodes[path], self.reasons[path]
+        self.warnings.append(warning)
+
+    def is_excluded(self, path: RootPath) -> bool:
+        """Whether a profile leaves ``path`` out."""
+        return self.excludes.why(path) is not None

@@ -1,0 +1,125 @@
+"""Profile and source -> Selection: every path of the new root, where it comes from and why it is there."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from partialroot.closure import Closure, Wanted, closure
+from partialroot.closure.scripts import shebang
+from partialroot.errors import Missing
+from partialroot.model import FileType, Profile, Reason, Selection, ZoneSettings
+from partialroot.paths import RootPath
+from partialroot.plan.assemble import assemble
+from partialroot.plan.draft import Draft
+from partialroot.plan.made import make
+from partialroot.plan.policy import Excludes, shared_tops
+from partialroot.plan.vet import vet
+from partialroot.plan.wishes import find_program, gather
+from partialroot.source.packages import Packages
+from partialroot.source.tree import Tree
+
+NSSWITCH = RootPath("/etc/nsswitch.conf")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What select must know of the platform: its name and the program of a zone that only waits."""
+
+    name: str
+    pause: bytes
+
+
+def select(
+    profile: Profile, names: tuple[str, ...], tree: Tree, packages: Packages, platform: Platform
+) -> Selection:
+    """Return everything the profile puts into a zone, with all that is missing.
+
+    Raises ProfileError, ConflictError or SourceError when the profile cannot be followed; what the source
+    merely lacks is in the selection's ``missing``.
+    """
+    draft = Draft(tree, packages, Excludes(profile.exclude))
+    gather(profile, draft)
+    _want_start(profile, draft)
+    found = _close(profile, draft)
+    vet(draft)
+    tops = shared_tops(platform.name, tree.lstat)
+    made = make(profile, draft, found.cached, platform.pause)
+    settings = ZoneSettings(profile.start, profile.network or "private", bool(profile.read_only))
+    return Selection(
+        profiles=names,
+        source=tree.root,
+        platform=platform.name,
+        entries=assemble(draft, made, tops, profile.private),
+        missing=tuple(_unique([*draft.missing, *found.missing])),
+        warnings=tuple(draft.warnings),
+        tops=tops,
+        settings=settings,
+    )
+
+
+def _unique(missing: Iterable[Missing]) -> list[Missing]:
+    return sorted(dict.fromkeys(missing), key=lambda one: (one.severity, one.name, one.needed_by))
+
+
+def _want_start(profile: Profile, draft: Draft) -> None:
+    """The zone's first process is a program it must have."""
+    start = profile.start
+    if start is None or not start.command:
+        return
+    name = start.command[0]
+    if any(text.path == name for text in profile.texts):
+        return
+    path = RootPath.parse(name) if "/" in name else find_program(draft.tree, name)
+    if path is None or draft.tree.resolve(path).node is None:
+        draft.miss(name, start.where)
+    else:
+        draft.named.add(draft.add_resolved(path, Reason("start", start.where)).real)
+
+
+def _close(profile: Profile, draft: Draft) -> Closure:
+    """Choose what the chosen files need to run."""
+    found = closure(
+        draft.tree,
+        [*_runnable(draft), *_interpreters(profile)],
+        nss=[Wanted(RootPath("/"), Reason(item.text, item.where)) for item in profile.nss],
+        pam=[Wanted(RootPath("/"), Reason(item.text, item.where)) for item in profile.pam],
+        nsswitch=_nsswitch(profile, draft.tree),
+        excluded=draft.is_excluded,
+        supplier=draft.packages.supplier,
+    )
+    for path, reasons in found.reasons.items():
+        node = draft.tree.lstat(path)
+        if node is not None:
+            for reason in reasons:
+                draft.add(path, node, reason)
+    return found
+
+
+def _runnable(draft: Draft) -> list[Wanted]:
+    """Return the chosen files that may be ELF objects or scripts.
+
+    Data is not opened: libraries and loadable modules are recognised by name where Debian leaves them
+    without execute permission.
+    """
+    return [
+        Wanted(path, draft.reasons[path][0], "warning" if path in draft.lenient else "error")
+        for path, node in draft.nodes.items()
+        if node.type is FileType.FILE and (node.mode & 0o111 or ".so" in path.name or path.endswith(".node"))
+    ]
+
+
+def _interpreters(profile: Profile) -> Iterator[Wanted]:
+    """Yield the interpreters of the scripts that a profile carries as executable texts."""
+    for text in profile.texts:
+        line = shebang(text.content.encode("utf-8", "surrogateescape")) if text.mode & 0o111 else None
+        if line is not None:
+            yield Wanted(RootPath.parse(line.interpreter), Reason("script", text.path))
+
+
+def _nsswitch(profile: Profile, tree: Tree) -> str:
+    """Return the nsswitch.conf the zone will have: the profile's text, else the source's."""
+    for text in profile.texts:
+        if text.path == NSSWITCH:
+            return text.content
+    if tree.resolve(NSSWITCH).node is None:
+        return ""
+    return tree.read(NSSWITCH).decode("utf-8", "surrogateescape")

@@ -1,0 +1,57 @@
+"""What must not leave the source: secrets nobody asked for, and edited files nobody named (P6)."""
+
+import os
+
+from partialroot.errors import ConflictError
+from partialroot.model import FileType, Node
+from partialroot.paths import RootPath
+from partialroot.plan.draft import Draft
+from partialroot.plan.policy import is_editable
+from partialroot.source.packages import pristine
+from partialroot.source.secrets import secret_reason
+
+_HEAD = 4096
+_KEY_SUFFIXES = (".pem", ".key")
+
+
+def vet(draft: Draft) -> None:
+    """Drop secrets and edited files from the draft, each with a warning that says how to supply it.
+
+    Raises ConflictError for secrets that ``files`` or ``programs`` name literally.
+    """
+    refused = []
+    for path, node in list(draft.nodes.items()):
+        if node.type is not FileType.FILE or path in draft.granted:
+            continue
+        why = secret_reason(path, node, _head(draft, path, node))
+        if why is not None and path in draft.named:
+            refused.append(f"{path} ({why})")
+        elif why is not None:
+            draft.drop(path, f"{path} is left out: {why}; name it in secrets to copy it")
+        else:
+            _vet_edited(draft, path)
+    if refused:
+        raise ConflictError(
+            "secrets are copied only when secrets = [...] names them: " + ", ".join(refused),
+            hint="move them from files to secrets, if the zone is to have them",
+        )
+
+
+def _vet_edited(draft: Draft, path: RootPath) -> None:
+    by_package = path in draft.by_package and not path.is_below("/usr")
+    if path in draft.named or not is_editable(path, by_package):
+        return
+    if not pristine(draft.tree, draft.packages, path):
+        draft.drop(
+            path,
+            f"{path} is left out: it is not as its package installed it; name it in files to copy it,"
+            " or give its content in [text]",
+        )
+
+
+def _head(draft: Draft, path: RootPath, node: Node) -> bytes | None:
+    """Return a file's first bytes where a private key might be; most files are not opened for this."""
+    if path.is_below("/usr") and not path.endswith(_KEY_SUFFIXES):
+        return None
+    with os.fdopen(draft.tree.open_node(path, node), "rb") as file:
+        return file.read(_HEAD)

@@ -1,0 +1,135 @@
+"""From a profile's words to paths of the source: programs, packages, files, secrets."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from partialroot.errors import ConflictError
+from partialroot.model import FileType, Item, Node, Profile, Reason
+from partialroot.paths import RootPath
+from partialroot.plan.draft import Draft
+from partialroot.source.globs import is_glob
+from partialroot.source.tree import Tree
+
+# What a root shell has in PATH on Debian (login.defs ENV_SUPATH); the zone's PATH is the same.
+STANDARD_PATH = tuple(
+    RootPath(directory)
+    for directory in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+)
+
+
+def find_program(tree: Tree, name: str) -> RootPath | None:
+    """Return the first executable called ``name`` on the standard path."""
+    for directory in STANDARD_PATH:
+        path = directory / name
+        if _is_program(tree.resolve(path).node):
+            return path
+    return None
+
+
+def _is_program(node: Node | None) -> bool:
+    return node is not None and node.type is FileType.FILE and bool(node.mode & 0o111)
+
+
+def gather(profile: Profile, draft: Draft) -> None:
+    """Choose what the profile asks for in words, without what that needs to run."""
+    for item in profile.programs:
+        _program(item, draft)
+    for item in profile.packages:
+        _package(item, draft)
+    for item in profile.files:
+        if not _files(item, draft, draft.named, draft.lenient):
+            draft.miss(item.text, item.where)
+    for item in profile.optional:
+        _files(item, draft, draft.named, draft.lenient)
+    for item in profile.secrets:
+        if not _files(item, draft, draft.granted, draft.granted):
+            draft.miss(item.text, item.where)
+
+
+def _program(item: Item, draft: Draft) -> None:
+    found = list(_program_paths(item.text, draft.tree))
+    for path in found:
+        draft.named.add(draft.add_resolved(path, Reason("program", item.where)).real)
+    if not found:
+        draft.miss(item.text, item.where)
+
+
+def _program_paths(text: str, tree: Tree) -> Iterator[RootPath]:
+    if "/" not in text:
+        found = find_program(tree, text)
+        if found is not None:
+            yield found
+    elif is_glob(text):
+        yield from (path for path in tree.glob(text) if _is_program(tree.resolve(path).node))
+    elif tree.resolve(path := RootPath.parse(text)).node is not None:
+        yield path
+
+
+def _package(item: Item, draft: Draft) -> None:
+    names = [item.text]
+    if is_glob(item.text):
+        names = [name for name in draft.packages.installed() if fnmatchcase(name, item.text)]
+    lists = [(name, draft.packages.files(name)) for name in names]
+    if not names or any(files is None for _, files in lists):
+        draft.miss(f"package {item.text}", item.where)
+    for name, files in lists:
+        _package_files(name, files or (), item, draft)
+
+
+def _package_files(name: str, files: tuple[RootPath, ...], item: Item, draft: Draft) -> None:
+    reason = Reason(f"package {name}", item.where)
+    gone = []
+    for path in files:
+        if draft.is_excluded(path):
+            continue
+        parent = draft.tree.resolve(path.parent).real
+        real = parent / path.name if path != "/" else path
+        node = draft.tree.lstat(real)
+        if node is None:
+            gone.append(path)
+        elif real != "/":
+            draft.add(real, node, reason)
+            draft.by_package.add(real)
+            draft.lenient.add(real)
+    if gone:
+        draft.warnings.append(
+            f"package {name}: {len(gone)} of its paths are not in the source, {gone[0]} first"
+        )
+
+
+def _files(item: Item, draft: Draft, named: set[RootPath], reached: set[RootPath]) -> bool:
+    """Choose what one item of ``files`` stands for; False if that is nothing.
+
+    ``named`` gets the file that is written literally, ``reached`` those found below it or by a glob.
+    """
+    if is_glob(item.text):
+        return _globbed(item, draft, reached)
+    path = RootPath.parse(item.text)
+    reason = Reason("file", item.where)
+    found = draft.add_resolved(path, reason)
+    if found.node is None:
+        return False
+    if found.node.type not in (FileType.FILE, FileType.DIR):
+        raise ConflictError(
+            f"a {found.node.type} cannot be installed", path=path, hint=f"remove it from {item.where}"
+        )
+    if found.node.type is FileType.DIR:
+        draft.add_below(found.real, reason, reached)
+    else:
+        named.add(found.real)
+    return True
+
+
+def _globbed(item: Item, draft: Draft, reached: set[RootPath]) -> bool:
+    reason = Reason("glob", item.where)
+    paths = draft.tree.glob(item.text)
+    for path in paths:
+        if draft.is_excluded(path):
+            continue
+        found = draft.add_resolved(path, reason)
+        reached.add(found.real)
+        if found.node is None:
+            draft.add_links(found.links, path)  # a dangling symlink is taken as it is
+        elif found.node.type is FileType.DIR:
+            draft.add_below(found.real, reason, reached)
+    return bool(paths)
