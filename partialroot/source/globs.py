@@ -11,9 +11,10 @@ from partialroot.errors import ProfileError
 
 MOST_ALTERNATIVES = 1000
 
-_SPECIAL = re.compile(r"[*?]|\[[^/][^/]*\]|\{[^{}]*,[^{}]*\}")
+_SET = r"\[!?+[^/][^]/]*\]"
+_SPECIAL = re.compile(r"[*?]|\{[^{}]*,[^{}]*\}|" + _SET)
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
-_TOKEN = re.compile(r"\*+|\?|\[!?\]?[^]]*\]|.", re.DOTALL)
+_TOKEN = re.compile(rf"\*+|\?|{_SET}|.", re.DOTALL)
 
 
 def is_glob(text: str) -> bool:
@@ -53,10 +54,13 @@ def matcher(pattern: str) -> re.Pattern[str]:
 def _path(pattern: str) -> Iterator[str]:
     """Yield the regular expression of a pattern without braces, component by component."""
     parts = [part for part in pattern.split("/") if part]
-    for part in parts[:-1]:
-        yield "(?:/[^/]+)*" if part == "**" else "/" + _component(part)
-    for part in parts[-1:]:
-        yield "(?:/[^/]+)+" if part == "**" else "/" + _component(part)
+    if not parts:
+        yield "/"
+    for number, part in enumerate(parts, 1):
+        if part != "**":
+            yield "/(?=[^/])" + _component(part)
+        else:
+            yield "(?:/[^/]+)" + ("+" if number == len(parts) else "*")
 
 
 def _component(pattern: str) -> str:

@@ -144,8 +144,7 @@ class Tree:
         Symlinks below are not followed. What is hidden, and directories of our own, are left out; so is
         what vanishes meanwhile.
         """
-        above = self._directory(path.parent)
-        top = above.real / path.name if path != ROOT else ROOT
+        top = self._place(path)
         node = self.lstat(path)
         if node is None or self._is_hidden(top, path.name):
             return
@@ -171,10 +170,15 @@ class Tree:
         elif globs.is_glob(part):
             match = globs.component(part).fullmatch
             for name in self.names(top):
-                if match(name) and not self._is_hidden(self._place(top / name), name):
-                    yield from self._matching(top / name, rest)
-        elif part != ".." and self.lstat(top / part) is not None:
-            yield from self._matching(top / part, rest)
+                if match(name):
+                    yield from self._matching_at(top / name, rest)
+        elif part != "..":
+            yield from self._matching_at(top / part, rest)
+
+    def _matching_at(self, path: RootPath, rest: list[str]) -> Iterator[RootPath]:
+        """Yield what matches at or below ``path``, if it exists and is not hidden."""
+        if self.lstat(path) is not None and not self._is_hidden(self._place(path), path.name):
+            yield from self._matching(path, rest)
 
     def _matching_below(self, top: RootPath, rest: list[str]) -> Iterator[RootPath]:
         """Yield what matches after ``**``: below ``top`` and all directories in it, symlinks not entered."""
@@ -190,7 +194,7 @@ class Tree:
 
     def _place(self, path: RootPath) -> RootPath:
         """Return ``path`` with its parents' symlinks followed."""
-        return self._directory(path.parent).real / path.name
+        return self._directory(path.parent).real / path.name if path != ROOT else ROOT
 
     def _is_hidden(self, path: RootPath, name: str) -> bool:
         return name == OWN_DIRECTORY or path in self.hidden
