@@ -1,0 +1,104 @@
+"""Who lives in a zone, and who has what mounted: read from /proc, which shows only what we may see.
+
+A process of another user is skipped where we are not root; one that ends meanwhile is not there.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from partialroot.host.linux.mountinfo import escape, parse, read_mounts, read_text
+
+
+class Process(NamedTuple):
+    """A process by its number here (not in the zone's pid namespace), and its command line as one text.
+
+    The process chose that text: make it terminal-safe before it is shown.
+    """
+
+    pid: int
+    command: str
+
+
+def zone_processes(root: Path) -> tuple[Process, ...]:
+    """Return the processes whose root directory is ``root``, and those that share a namespace with one.
+
+    Directories are compared by device and inode: from outside, a path means nothing in another mount
+    namespace. A zone's process that went into a chroot of its own is still in the zone's namespace.
+    Raises OSError if ``root`` is not there.
+    """
+    pids = list(_pids())
+    wanted = _inode(str(root))
+    found = {pid for pid in pids if _inode_or_none(f"/proc/{pid}/root/.") == wanted}
+    if not found:
+        return ()
+    spaces = {_inode_or_none(f"/proc/{pid}/ns/mnt") for pid in found}
+    spaces -= {None, _inode("/proc/self/ns/mnt")}
+    found |= {pid for pid in pids if spaces and _inode_or_none(f"/proc/{pid}/ns/mnt") in spaces}
+    return tuple(Process(pid, _command(pid)) for pid in sorted(found))
+
+
+def other_mounts(path: Path) -> tuple[int, ...]:
+    """Return the mount namespaces (this one too), each by one process, where ``path`` is mounted somewhere.
+
+    What is below it counts too. Empty means that no mount we may see shows any of it: it can be deleted.
+    Only mounts *of* the path count, wherever they are mounted; not mounts *at* points below it.
+    """
+    device, inside = read_mounts().inside(path)
+    return tuple(pid for pid, text in _namespaces() if _shows(text, device, inside))
+
+
+def _shows(text: str, device: str, inside: str) -> bool:
+    """Whether a mountinfo's text shows a path of a file system, or something below it."""
+    if f" {escape(inside)}" not in text:  # the usual case, without parsing thousands of lines
+        return False
+    return any(mount.dev == device and _is_below(mount.root, inside) for mount in parse(text))
+
+
+def _is_below(path: str, top: str) -> bool:
+    return path == top or path.startswith(top.rstrip("/") + "/")
+
+
+def _namespaces() -> Iterator[tuple[int, str]]:
+    """Yield a process of each mount namespace, and the text of its mountinfo."""
+    seen: set[tuple[int, int] | None] = {None}
+    for pid in _pids():
+        space = _inode_or_none(f"/proc/{pid}/ns/mnt")
+        if space in seen:
+            continue
+        try:
+            text = read_text(pid)
+        except OSError:  # gone meanwhile: another of its namespace will do
+            continue
+        seen.add(space)
+        yield pid, text
+
+
+def _pids() -> Iterator[int]:
+    """Yield the numbers of all processes."""
+    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _inode(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _inode_or_none(path: str) -> tuple[int, int] | None:
+    """Return device and inode; None if it is gone or not ours to see."""
+    try:
+        return _inode(path)
+    except OSError:
+        return None
+
+
+def _command(pid: int) -> str:
+    """Return a process's command line, or its name in brackets where it has none."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        if words != [b""]:
+            return os.fsdecode(b" ".join(words))
+        return f"[{os.fsdecode(Path(f'/proc/{pid}/comm').read_bytes()).rstrip()}]"
+    except OSError:
+        return "[gone]"
