@@ -27,16 +27,6 @@ OWN_DIRECTORY = ".partialroot"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _NOATIME: int = getattr(os, "O_NOATIME", 0)
 
-_TYPES = {
-    stat.S_IFREG: FileType.FILE,
-    stat.S_IFDIR: FileType.DIR,
-    stat.S_IFLNK: FileType.SYMLINK,
-    stat.S_IFIFO: FileType.FIFO,
-    stat.S_IFSOCK: FileType.SOCKET,
-    stat.S_IFCHR: FileType.CHAR,
-    stat.S_IFBLK: FileType.BLOCK,
-}
-
 
 class Resolved(NamedTuple):
     """Where a path leads inside the root.
@@ -312,18 +302,4 @@ def _unfollowed(here: RootPath, todo: list[str]) -> RootPath:
 
 def _node(status: os.stat_result, place: str) -> Node:
     """Make a Node of what lstat(2) said of the host's path ``place``."""
-    mode = status.st_mode
-    kind = _TYPES.get(mode & 0o170000, FileType.CHAR)
-    return Node(
-        kind,
-        mode & 0o7777,
-        status.st_uid,
-        status.st_gid,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_dev,
-        status.st_ino,
-        status.st_nlink,
-        os.readlink(place) if kind is FileType.SYMLINK else None,
-    )
+    return Node.of(status, os.readlink(place) if stat.S_ISLNK(status.st_mode) else None)
