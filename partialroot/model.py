@@ -175,7 +175,8 @@ class Start:
 class Profile:
     """What a zone should contain and run: one file's wishes, or several composed.
 
-    ``None`` in a scalar means the profile does not say.
+    ``None`` in a scalar means the profile does not say. ``places`` says where each key of one value
+    (``network``) and each parameter (``parameters.port``) is written.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Profile:
     texts: tuple[TextWish, ...] = ()
     edits: tuple[EditWish, ...] = ()
     start: Start | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- selection --------------------------------------------------------------------------------------
