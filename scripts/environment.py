@@ -108,23 +108,22 @@ def _cache() -> Path:
 
 def _make_venv(venv: Path, *, install: bool) -> None:
     """Make an environment with pip in the first way that works. Raises UnpreparedError if none does."""
-    for command in _ways_to_make(venv):
+    for command in _ways_to_make(venv, install=install):
         if subprocess.run(command, capture_output=True).returncode == 0:
             return
         shutil.rmtree(venv, ignore_errors=True)
-    if install and apt_can_install() and apt_install("python3-venv"):
-        subprocess.run(["/usr/bin/python3", "-m", "venv", venv], check=True)
-        return
     raise UnpreparedError("no way to make a Python environment; type: sudo apt-get install python3-venv")
 
 
-def _ways_to_make(venv: Path) -> Iterator[list[str]]:
-    """Yield the commands that may make an environment, in order of preference."""
+def _ways_to_make(venv: Path, *, install: bool) -> Iterator[list[str]]:
+    """Yield the commands that may make an environment, each only when those before it have failed."""
     yield [sys.executable, "-m", "venv", str(venv)]
     if uv := shutil.which("uv"):
         yield [uv, "venv", "--quiet", "--seed", "--python", sys.executable, str(venv)]
     if virtualenv := shutil.which("virtualenv"):
         yield [virtualenv, "--quiet", "--python", sys.executable, str(venv)]
+    if install and apt_can_install() and apt_install("python3-venv"):
+        yield ["/usr/bin/python3", "-m", "venv", str(venv)]
 
 
 def _install(python: Path, wanted: Sequence[str]) -> None:
