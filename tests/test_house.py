@@ -19,6 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     ["errors"],
     ["paths"],
+    ["globs"],
     ["model"],
     ["profiles"],
     ["source"],

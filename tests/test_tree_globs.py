@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partialroot.errors import ProfileError
+from partialroot.globs import alternatives, component, is_glob, matcher
 from partialroot.paths import ROOT
-from partialroot.source.globs import alternatives, component, is_glob, matcher
 from partialroot.source.tree import Tree
 
 SPECIAL = "ab-]![*?^\\.\n"

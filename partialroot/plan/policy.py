@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
+from partialroot.globs import is_glob, matcher
 from partialroot.model import FileType, Item, Layer, Node
 from partialroot.paths import RootPath
-from partialroot.source.globs import is_glob, matcher
 
 PRIVATE_HOME = RootPath("/var/partialroot/private")
 

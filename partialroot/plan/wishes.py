@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from partialroot.errors import ConflictError
+from partialroot.globs import is_glob
 from partialroot.model import FileType, Item, Node, Profile, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
-from partialroot.source.globs import is_glob
 from partialroot.source.tree import Tree
 
 # What a root shell has in PATH on Debian (login.defs ENV_SUPATH); the zone's PATH is the same.

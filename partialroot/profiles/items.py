@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Mapping
 
 from partialroot.errors import PartialRootError, ProfileError
+from partialroot.globs import alternatives, is_glob
 from partialroot.model import Item
 from partialroot.paths import RootPath
 from partialroot.profiles.wording import quoted
-from partialroot.source.globs import alternatives, is_glob
 
 PLACEHOLDER = re.compile(r"@[A-Za-z][A-Za-z0-9_-]*@")
 """A parameter's place in a text: ``@port@``."""

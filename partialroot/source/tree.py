@@ -13,10 +13,10 @@ from pathlib import Path
 from posixpath import normpath
 from typing import NamedTuple
 
+from partialroot import globs
 from partialroot.errors import SourceError
 from partialroot.model import FileType, Node
 from partialroot.paths import ROOT, RootPath
-from partialroot.source import globs
 
 MOST_LINKS = 40
 """As many symlinks Linux follows in one path (path_resolution(7)); the next one is a loop."""
@@ -143,7 +143,7 @@ class Tree:
             yield from self._walk_below(top)
 
     def glob(self, pattern: str) -> tuple[RootPath, ...]:
-        """Return the existing paths that match, sorted and spelled as in ``pattern`` (see source.globs)."""
+        """Return the existing paths that match, sorted and spelled as in ``pattern`` (see partialroot.globs)."""
         found: set[RootPath] = set()
         for text in globs.alternatives(pattern):
             found.update(self._matching(ROOT, [part for part in text.split("/") if part not in ("", ".")]))
