@@ -143,7 +143,7 @@ class Tree:
             yield from self._walk_below(top)
 
     def glob(self, pattern: str) -> tuple[RootPath, ...]:
-        """Return the existing paths that match, sorted and spelled as in ``pattern`` (see partialroot.globs)."""
+        """Return the existing paths that match, sorted and spelled as in ``pattern`` (see module globs)."""
         found: set[RootPath] = set()
         for text in globs.alternatives(pattern):
             found.update(self._matching(ROOT, [part for part in text.split("/") if part not in ("", ".")]))
