@@ -61,4 +61,4 @@ class Excludes:
     def _own(self, path: RootPath) -> Item | None:
         if path in self._paths:
             return self._paths[path]
-        return next((item for pattern, item in self._globs if pattern.match(path)), None)
+        return next((item for pattern, item in self._globs if pattern.fullmatch(path)), None)
