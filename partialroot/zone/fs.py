@@ -1,0 +1,475 @@
+"""The only module that changes a file system: small primitives that do one thing or raise OSError.
+
+Names are single components below an open directory, or below :class:`Dirs`; nothing is followed through
+a symlink. A new file is made with O_EXCL and gets its owner, mode and times through its descriptor: no
+inode that may have another name is ever opened for writing, truncated, or given another mode or owner.
+
+Every effect is announced to :data:`observe` first. Tests count effects there, stop the process at the
+N-th, or raise ENOSPC in its place.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from partialroot.errors import ApplyError
+from partialroot.model import FileType
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FICLONE = 0x40049409
+CHUNK = 1 << 30
+DEEP = 64
+NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
+
+_TYPES = {
+    stat.S_IFREG: FileType.FILE,
+    stat.S_IFDIR: FileType.DIR,
+    stat.S_IFLNK: FileType.SYMLINK,
+    stat.S_IFIFO: FileType.FIFO,
+    stat.S_IFSOCK: FileType.SOCKET,
+    stat.S_IFCHR: FileType.CHAR,
+    stat.S_IFBLK: FileType.BLOCK,
+}
+
+observe: Callable[[str, str], None] | None = None
+"""Called with the name of each effect and what it is about, before it happens."""
+
+
+def announce(effect: str, path: str) -> None:
+    """Tell :data:`observe` of an effect that another module is about to have (a mount)."""
+    if observe is not None:
+        observe(effect, path)
+
+
+def failed(error: OSError, path: str) -> ApplyError:
+    """Return what to tell the user when an effect at ``path`` (a path of the host) raised ``error``."""
+    hints = {
+        "EPERM": "if it is immutable or append-only: chattr -i -a",
+        "ENOSPC": "free some bytes or inodes on that file system",
+        "EDQUOT": "the quota of the owner is used up",
+        "EMLINK": "the file has as many links as its file system allows",
+        "EBUSY": "something is mounted there",
+    }
+    name = errno_name(error)
+    return ApplyError(f"{error.strerror or error} ({name})", path=path, hint=hints.get(name))
+
+
+def errno_name(error: OSError) -> str:
+    """Return ``ENOSPC`` and the like."""
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)
+
+
+# --- directories ------------------------------------------------------------------------------------
+
+
+def open_directory(path: Path) -> int:
+    """Return a descriptor of a directory of the host; a symlink in any component is ELOOP or ENOTDIR."""
+    at = os.open("/", DIRECTORY)
+    for name in path.parts[1:]:
+        try:
+            below = os.open(name, DIRECTORY, dir_fd=at)
+        finally:
+            os.close(at)
+        at = below
+    return at
+
+
+class Dirs:
+    """Descriptors of the directories below an open one, opened component by component, never by a link.
+
+    Keys are paths inside a root (``/usr/bin``); ``""`` and ``/`` are the top itself. A descriptor stays
+    open at least until ``limit`` others were asked for.
+    """
+
+    def __init__(self, top: int, limit: int = 128) -> None:
+        self.top = top
+        self._limit = limit
+        self._open: dict[str, int] = {}
+
+    def __enter__(self) -> "Dirs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+    def fd(self, path: str) -> int:
+        """Return the descriptor of the directory at ``path``; OSError if it is not one."""
+        found = self._open.get(path)
+        return self._descend(path) if found is None else found
+
+    def _descend(self, path: str) -> int:
+        above, missing = path.rstrip("/"), []
+        while above and above not in self._open:
+            above, _, name = above.rpartition("/")
+            missing.append(name)
+        at = self._open.get(above, self.top)
+        for name in reversed(missing):
+            above = f"{above}/{name}"
+            at = self._keep(above, os.open(name, DIRECTORY, dir_fd=at))
+        return at
+
+    def _keep(self, path: str, descriptor: int) -> int:
+        if len(self._open) >= self._limit:
+            os.close(self._open.pop(next(iter(self._open))))
+        self._open[path] = descriptor
+        return descriptor
+
+
+def make_directory(at: int, name: str, mode: int = 0o700) -> None:
+    """Make a directory; ``mode`` is subject to the umask until :func:`set_meta`."""
+    announce("mkdir", name)
+    os.mkdir(name, mode, dir_fd=at)
+
+
+def drop_inherited(fd: int) -> None:
+    """Take the ACLs off a new directory that its parent's default ACL put there (its files would inherit)."""
+    for name in ("system.posix_acl_default", "system.posix_acl_access"):
+        if name in xattr_names(fd):
+            announce("removexattr", name)
+            os.removexattr(fd, name)
+
+
+# --- new files --------------------------------------------------------------------------------------
+
+
+def link(source: str, at: int, name: str, source_at: int | None = None) -> None:
+    """Make a hard link to ``source``, itself no symlink that is followed."""
+    if observe is not None:
+        observe("link", name)
+    os.link(source, name, src_dir_fd=source_at, dst_dir_fd=at, follow_symlinks=False)
+
+
+def symlink(target: str, at: int, name: str) -> None:
+    """Make a symlink."""
+    announce("symlink", name)
+    os.symlink(target, name, dir_fd=at)
+
+
+def create(at: int, name: str) -> int:
+    """Return a descriptor of a new, empty file that only we may open."""
+    announce("create", name)
+    return os.open(name, NEW_FILE, 0o600, dir_fd=at)
+
+
+def open_lock(at: int, name: str) -> int:
+    """Return a descriptor of a lock file, made if it is not there."""
+    announce("lock", name)
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
+
+
+def clone(source: int, fd: int, name: str) -> None:
+    """Share the extents of the open file ``source`` with the new file ``fd`` (a reflink)."""
+    announce("clone", name)
+    fcntl.ioctl(fd, FICLONE, source)
+
+
+def copy(source: int, fd: int, size: int, name: str) -> None:
+    """Copy ``size`` bytes of the open file ``source`` to the new file ``fd``; holes stay holes."""
+    if os.fstat(source).st_blocks * 512 < size:
+        _copy_sparse(source, fd, size, name)
+    else:
+        _copy_range(source, fd, 0, size, name)
+
+
+def _copy_sparse(source: int, fd: int, size: int, name: str) -> None:
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no data after ``end``
+                raise
+            break
+        end = min(os.lseek(source, start, os.SEEK_HOLE), size)
+        os.lseek(fd, start, os.SEEK_SET)
+        _copy_range(source, fd, start, end, name)
+    os.ftruncate(fd, size)
+
+
+def _copy_range(source: int, fd: int, start: int, end: int, name: str) -> None:
+    while start < end:
+        announce("copy", name)
+        sent = os.sendfile(fd, source, start, min(end - start, CHUNK))
+        if not sent:
+            raise OSError(errno.ESTALE, "became shorter while it was read", name)
+        start += sent
+
+
+def write(fd: int, data: bytes, name: str) -> None:
+    """Write all of ``data`` to the new file ``fd``."""
+    view = memoryview(data)
+    while view:
+        announce("write", name)
+        view = view[os.write(fd, view) :]
+
+
+# --- metadata ---------------------------------------------------------------------------------------
+
+
+class Meta(NamedTuple):
+    """What :func:`set_meta` gives an inode. An owner or a time of None stays as it is."""
+
+    mode: int
+    owner: tuple[int, int] | None
+    mtime_ns: int | None
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+
+def set_meta(fd: int, meta: Meta, name: str) -> list[str]:
+    """Set owner, mode, xattrs and times, in this order; return the xattrs that could not be kept.
+
+    chown(2) clears the setuid bits and file capabilities, and chmod(2) changes an ACL's mask. Without its
+    owner a file keeps no setuid or setgid bit: it would run as somebody it was never meant to.
+    """
+    announce("meta", name)
+    mode = meta.mode
+    if meta.owner is None:
+        mode &= 0o1777
+    else:
+        os.fchown(fd, *meta.owner)
+    os.fchmod(fd, mode)
+    lost = [key for key, value in meta.xattrs if not _set_xattr(fd, key, value)]
+    if meta.mtime_ns is not None:
+        os.utime(fd, ns=(meta.mtime_ns, meta.mtime_ns))
+    return lost
+
+
+def _set_xattr(fd: int, key: str, value: bytes) -> bool:
+    """Set one xattr; False where this file system or our rights do not allow it."""
+    try:
+        os.setxattr(fd, key, value)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        return False
+    return True
+
+
+def set_mode(fd: int, mode: int, name: str) -> None:
+    """Set the mode of a directory that we have just made."""
+    announce("chmod", name)
+    os.fchmod(fd, mode)
+
+
+def set_directory(fd: int, mode: int, uid: int, gid: int, mtime_ns: int, name: str) -> None:
+    """Give a directory that stays another owner, mode and time; without an effect when it has them."""
+    found = os.fstat(fd)
+    is_now = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
+    if is_now == (mode, uid, gid, mtime_ns):
+        return
+    announce("meta", name)
+    if (found.st_uid, found.st_gid) != (uid, gid):
+        os.fchown(fd, uid, gid)
+    os.fchmod(fd, mode)
+    os.utime(fd, ns=(mtime_ns, mtime_ns))
+
+
+def set_link_meta(at: int, name: str, meta: Meta) -> None:
+    """Set a symlink's owner and times; it has no mode of its own."""
+    announce("meta", name)
+    if meta.owner is not None:
+        os.chown(name, *meta.owner, dir_fd=at, follow_symlinks=False)
+    if meta.mtime_ns is not None:
+        os.utime(name, ns=(meta.mtime_ns, meta.mtime_ns), dir_fd=at, follow_symlinks=False)
+
+
+def xattr_names(fd: int) -> list[str]:
+    """Return the names of a file's xattrs; none where the file system has no such thing."""
+    try:
+        return os.listxattr(fd)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return []
+
+
+def read_xattrs(fd: int, *, without: Iterable[str] = ()) -> tuple[tuple[str, bytes], ...]:
+    """Return a file's xattrs, sorted by name."""
+    return tuple((key, os.getxattr(fd, key)) for key in sorted(set(xattr_names(fd)) - set(without)))
+
+
+# --- names ------------------------------------------------------------------------------------------
+
+
+def rename(at: int, name: str, to_at: int, to_name: str) -> None:
+    """Move one name; what ``to_name`` was before is replaced."""
+    announce("rename", to_name)
+    os.rename(name, to_name, src_dir_fd=at, dst_dir_fd=to_at)
+
+
+def unlink(at: int, name: str) -> None:
+    """Remove one name that is no directory."""
+    announce("unlink", name)
+    os.unlink(name, dir_fd=at)
+
+
+def rmdir(at: int, name: str) -> None:
+    """Remove one empty directory."""
+    announce("rmdir", name)
+    os.rmdir(name, dir_fd=at)
+
+
+def exists(at: int, name: str) -> bool:
+    """Whether there is anything at ``name``, a dangling symlink included."""
+    return status(at, name) is not None
+
+
+def status(at: int, name: str) -> os.stat_result | None:
+    """Return lstat(2) of ``name``, None when there is nothing."""
+    try:
+        return os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def type_of(found: os.stat_result) -> FileType:
+    """Return what lstat(2) found."""
+    return _TYPES[stat.S_IFMT(found.st_mode)]
+
+
+def remove(at: int, name: str) -> None:
+    """Remove whatever is at ``name``, a whole tree too; nothing to remove is fine.
+
+    Symlinks are removed, never followed; a mount below is EBUSY, found before anything in it is touched.
+    Trees of any depth take a bounded number of descriptors.
+    """
+    found = status(at, name)
+    if found is None:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        unlink(at, name)
+        return
+    top = _open_to_empty(at, name)
+    try:
+        _Emptying(top).run()
+    finally:
+        os.close(top)
+    rmdir(at, name)
+
+
+class _Emptying:
+    """Empties one directory. What lies deeper than DEEP is first moved up to the top, under another name."""
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._mount = mount_id(top)
+        self._moved = 0
+        self._prefix = f".deep-{os.urandom(8).hex()}-"
+
+    def run(self) -> None:
+        moved = -1
+        while moved != self._moved:
+            moved = self._moved
+            self._empty(self._top, 0)
+
+    def _empty(self, fd: int, depth: int) -> None:
+        with os.scandir(fd) as found:
+            children = [(child.name, child.is_dir(follow_symlinks=False)) for child in found]
+        for name, is_directory in children:
+            if not is_directory:
+                unlink(fd, name)
+            elif depth < DEEP:
+                self._descend(fd, name, depth)
+            else:
+                self._moved += 1
+                rename(fd, name, self._top, f"{self._prefix}{self._moved}")
+
+    def _descend(self, fd: int, name: str, depth: int) -> None:
+        below = _open_to_empty(fd, name)
+        try:
+            if mount_id(below) != self._mount:
+                raise OSError(errno.EBUSY, "is a mount point", name)
+            self._empty(below, depth + 1)
+        finally:
+            os.close(below)
+        rmdir(fd, name)
+
+
+def _open_to_empty(at: int, name: str) -> int:
+    """Return a descriptor of a directory whose entries we may remove, without root as well."""
+    if os.geteuid() != 0:
+        _allow_owner(at, name)
+    return os.open(name, DIRECTORY, dir_fd=at)
+
+
+def _allow_owner(at: int, name: str) -> None:
+    """Give the owner of a directory that goes away all rights on it (a directory has but one name)."""
+    found = os.stat(name, dir_fd=at, follow_symlinks=False)
+    if stat.S_IMODE(found.st_mode) & 0o700 == 0o700:
+        return
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+    try:
+        announce("chmod", name)
+        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+    finally:
+        os.close(handle)
+
+
+def mount_id(fd: int) -> int:
+    """Return what tells the mounts of one file system apart (Linux: proc(5), fdinfo); else its device."""
+    try:
+        with open(f"/proc/self/fdinfo/{fd}") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("mnt_id:"))
+    except (FileNotFoundError, StopIteration):
+        return os.fstat(fd).st_dev
+
+
+# --- to disk ----------------------------------------------------------------------------------------
+
+
+def sync(fd: int, name: str) -> None:
+    """Have one file's content, or one directory's names, on the disk."""
+    announce("fsync", name)
+    os.fsync(fd)
+
+
+def sync_all(fd: int, name: str) -> None:
+    """Have everything of the file system that holds ``fd`` on the disk: one call for a whole batch."""
+    announce("syncfs", name)
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if call is None:
+        os.sync()
+    elif call(fd) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name)
+
+
+def create_file(at: int, name: str, data: bytes) -> None:
+    """Write a new file of our own; it is on the disk with the next :func:`sync_all`."""
+    fd = create(at, name)
+    try:
+        write(fd, data, name)
+    finally:
+        os.close(fd)
+
+
+def save(at: int, name: str, data: bytes) -> None:
+    """Write a file of our own in full, synced, or not at all; what was at ``name`` is replaced."""
+    beside = f".{name}.new"
+    remove(at, beside)  # of one that was killed
+    fd = create(at, beside)
+    try:
+        write(fd, data, beside)
+        sync(fd, beside)
+    finally:
+        os.close(fd)
+    rename(at, beside, at, name)
+
+
+def read(at: int, name: str, limit: int = 1 << 28) -> bytes | None:
+    """Return the content of a regular file, None when there is nothing at ``name``."""
+    try:
+        fd = os.open(name, SOURCE, dir_fd=at)
+    except FileNotFoundError:
+        return None
+    with open(fd, "rb") as file:
+        return file.read(limit)

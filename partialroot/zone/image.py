@@ -1,0 +1,238 @@
+"""Images: shared layers, built once per content, used by every zone with that content.
+
+::
+
+    HOME/DIGEST/usr/...             the tree
+    HOME/DIGEST/manifest.json       what was measured when it was built
+    HOME/DIGEST/reasons-KEY.json    why each path is there, one file per set of reasons
+    HOME/.new-DIGEST                one being built: never used, swept
+    HOME/.old-DIGEST-*              one that was replaced or released, until nothing has it mounted
+
+HOME is ``STORE/images``, or ``.partialroot/images`` at the top of the mount that has the source's files.
+Building, replacing and removing an image happen under its lock.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from partialroot.errors import BusyError, NoReceiptError, StoreError
+from partialroot.model import Action, FileType, Layer, Plan, Record
+from partialroot.zone import fs, journal, receipt
+from partialroot.zone.layer import LayerBuilder
+from partialroot.zone.store import Store, make_private
+
+MANIFEST = "manifest.json"
+_FRESH, _GONE = ".new-", ".old-"
+
+_checked: set[Path] = set()
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is there: its directory, the name of its file of reasons, what could not be kept."""
+
+    path: Path
+    reasons: str
+    lost: tuple[str, ...]
+
+
+def ensure_image(plan: Plan, store: Store, lost_owners: frozenset[tuple[int, int]] = frozenset()) -> Image:
+    """Return the image of ``plan``, which has a digest; build it unless it is there and as it was built.
+
+    Raises ApplyError (nothing is left then), or StoreError when its home cannot be trusted. The caller's
+    journal names the image, so that nobody releases it meanwhile.
+    """
+    if plan.digest is None:
+        raise ValueError("a plan without a digest has no image")
+    make_private(plan.image_home, "the home of images")
+    actions = [action for action in plan.actions if action.entry.layer is Layer.SHARED]
+    with store.lock_image(plan.image_home, plan.digest):
+        home = fs.open_directory(plan.image_home)
+        try:
+            lost = _ensure(plan, actions, home, lost_owners)
+            reasons = _save_reasons(actions, home, plan.digest)
+        finally:
+            os.close(home)
+    return Image(plan.image_home / plan.digest, reasons, tuple(lost))
+
+
+def _ensure(
+    plan: Plan, actions: Sequence[Action], home: int, lost_owners: frozenset[tuple[int, int]]
+) -> list[str]:
+    """Build the image unless it is usable; return what could not be kept."""
+    name = str(plan.digest)
+    path = plan.image_home / name
+    if path in _checked or is_intact(path):
+        _checked.add(path)
+        return []
+    try:
+        builder = _build(plan, actions, home, lost_owners)
+        if fs.exists(home, name):
+            _carry_reasons(home, name)
+            fs.rename(home, name, home, f"{_GONE}{name}-{os.urandom(4).hex()}")
+        fs.rename(home, _FRESH + name, home, name)
+        fs.sync(home, "images")
+    except OSError as error:
+        raise fs.failed(error, str(path)) from error
+    finally:
+        fs.remove(home, _FRESH + name)
+    _checked.add(path)
+    return builder.lost
+
+
+def _build(
+    plan: Plan, actions: Sequence[Action], home: int, lost_owners: frozenset[tuple[int, int]]
+) -> LayerBuilder:
+    fresh = f"{_FRESH}{plan.digest}"
+    fs.remove(home, fresh)  # of a builder that died
+    fs.make_directory(home, fresh)
+    top = os.open(fresh, fs.DIRECTORY, dir_fd=home)
+    try:
+        fs.drop_inherited(top)
+        builder = LayerBuilder(top, plan.source, plan.image_home / fresh, lost_owners)
+        builder.build(actions)
+        records = [record._replace(reasons=()) for record in builder.records]
+        fs.save(top, MANIFEST, receipt.dump_manifest(records))
+        fs.sync_all(top, "image")
+    finally:
+        os.close(top)
+    return builder
+
+
+# --- is it as it was built? -------------------------------------------------------------------------
+
+
+def is_intact(path: Path) -> bool:
+    """Whether an image is there and its files have the sizes, times, modes and owners of its manifest."""
+    try:
+        data = receipt.read_own(path, MANIFEST)
+        if data is None:
+            return False
+        records = receipt.load_manifest(data, str(path / MANIFEST))
+        top = fs.open_directory(path)
+    except (NoReceiptError, OSError):
+        return False
+    try:
+        with fs.Dirs(top) as dirs:
+            return all(_is_as_recorded(dirs, record) for record in records)
+    except OSError:
+        return False
+    finally:
+        os.close(top)
+
+
+def _is_as_recorded(dirs: fs.Dirs, record: Record) -> bool:
+    parent, _, name = record.path.rpartition("/")
+    found = os.stat(name or ".", dir_fd=dirs.fd(parent), follow_symlinks=False)
+    same = (
+        found.st_mode & 0o7777 == record.mode
+        and found.st_uid == record.uid
+        and found.st_gid == record.gid
+        and fs.type_of(found) is record.type
+    )
+    if record.type is not FileType.FILE:  # what is in a directory is judged by its own records
+        return same
+    return same and found.st_size == record.size and found.st_mtime_ns == record.mtime_ns
+
+
+# --- reasons ----------------------------------------------------------------------------------------
+
+
+def _save_reasons(actions: Sequence[Action], home: int, digest: str) -> str:
+    """Write why each shared path is there, unless that is written already; return the file's name."""
+    data = receipt.dump_reasons({action.entry.path: action.entry.reasons for action in actions})
+    name = f"reasons-{hashlib.sha256(data).hexdigest()[:16]}.json"
+    top = os.open(digest, fs.DIRECTORY, dir_fd=home)
+    try:
+        if not fs.exists(top, name):
+            fs.save(top, name, data)
+    finally:
+        os.close(top)
+    return name
+
+
+def _carry_reasons(home: int, digest: str) -> None:
+    """Give a rebuilt image the reasons of the one it replaces: other zones' receipts name them."""
+    old = os.open(digest, fs.DIRECTORY, dir_fd=home)
+    new = os.open(_FRESH + digest, fs.DIRECTORY, dir_fd=home)
+    try:
+        for name in sorted(os.listdir(old)):
+            if name.startswith("reasons-"):
+                fs.link(name, new, name, old)
+    finally:
+        os.close(old)
+        os.close(new)
+
+
+# --- an end -----------------------------------------------------------------------------------------
+
+
+def release_image(store: Store, path: Path, settled: Path | None = None) -> bool:
+    """Remove an image unless a zone, a journal or a mount of any process uses it; return whether it is gone.
+
+    ``settled`` is a zonepath whose own journal does not count: its work is over.
+    """
+    with store.lock_image(path.parent, path.name):
+        if not os.path.lexists(path):
+            return True
+        if _is_used(store, path, settled):
+            return False
+        home = fs.open_directory(path.parent)
+        try:
+            _checked.discard(path)
+            gone = f"{_GONE}{path.name}-{os.urandom(4).hex()}"
+            fs.rename(home, path.name, home, gone)  # a half image is never found under its own name
+            fs.remove(home, gone)
+        finally:
+            os.close(home)
+    return True
+
+
+def sweep(store: Store, home: Path) -> None:
+    """Remove what builders that died left in ``home``, and replaced images that nothing mounts any more."""
+    fd = fs.open_directory(home)
+    try:
+        for name in os.listdir(fd):
+            if name.startswith((_FRESH, _GONE)) and not _is_mounted(home / name):
+                _sweep_one(store, home, fd, name)
+    finally:
+        os.close(fd)
+
+
+def _sweep_one(store: Store, home: Path, fd: int, name: str) -> None:
+    digest = name.removeprefix(_FRESH).removeprefix(_GONE).partition("-")[0]
+    try:
+        with store.lock_image(home, digest, wait_seconds=0):
+            fs.remove(fd, name)
+    except BusyError:  # its builder lives
+        return
+
+
+def _is_used(store: Store, path: Path, settled: Path | None) -> bool:
+    try:
+        zones = store.zones()
+        intents = journal.all_intents(store)
+    except (StoreError, BusyError):  # who cannot be asked may use it
+        return True
+    return (
+        any(path in (zone.image, _linked(zone.zonepath)) for zone in zones)
+        or any(str(path) in intent.images for intent in intents if intent.zonepath != str(settled))
+        or _is_mounted(path)
+    )
+
+
+def _linked(zonepath: Path) -> Path | None:
+    """Return the image a zonepath points to."""
+    try:
+        return Path(os.readlink(zonepath / "image"))
+    except OSError:
+        return None
+
+
+def _is_mounted(path: Path) -> bool:
+    from partialroot.host.linux import processes
+
+    return bool(processes.other_mounts(path))

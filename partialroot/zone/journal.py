@@ -1,0 +1,199 @@
+"""The journal: what a populate, refresh or remove is about to do, on disk before it does anything.
+
+It is written once. How far the work came is read off the disk itself (see ``transaction``), so nothing
+that has to be in step with an effect is ever written beside it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from partialroot.errors import BusyError
+from partialroot.paths import RootPath
+from partialroot.zone import fs, strict
+from partialroot.zone.store import Store, zone_key
+
+FORMAT = 1
+
+
+class Step(NamedTuple):
+    """What happens at one destination below the zonepath (``root/etc/motd``): at most one step each.
+
+    ``hold``: what is there is moved to the same place below ``.partialroot-old``. ``put``: what was built
+    below ``.partialroot-new`` is moved there. No step's path lies below another's.
+    """
+
+    path: str
+    hold: bool
+    put: bool
+
+
+class Stamp(NamedTuple):
+    """The mode, owner and modification time of a directory that stays, to put back or to set."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+
+
+class Touched(NamedTuple):
+    """A directory (``.``: the zonepath) that stays while things in it change: how it was, how it shall be."""
+
+    path: str
+    before: Stamp
+    after: Stamp
+
+
+class Binds(NamedTuple):
+    """What is mounted into the root: the tops of an image's directory on the host."""
+
+    image: str
+    tops: tuple[RootPath, ...]
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Everything that recovery must know.
+
+    ``before`` is the SHA-256 of the receipt as it was, None if there was none: the work is committed once
+    the receipt is another one (or gone). ``made`` are directories that were made for this zone, the zonepath
+    last. ``binds_before`` and ``binds_after`` say what is mounted (None: nothing).
+    """
+
+    verb: str
+    zonepath: str
+    before: str | None
+    steps: tuple[Step, ...]
+    touched: tuple[Touched, ...] = ()
+    made: tuple[str, ...] = ()
+    binds_before: Binds | None = None
+    binds_after: Binds | None = None
+    image_before: str | None = None
+    image_after: str | None = None
+
+    @property
+    def images(self) -> frozenset[str]:
+        """The images that must not go while this is under way."""
+        return frozenset(image for image in (self.image_before, self.image_after) if image)
+
+
+def digest(data: bytes | None) -> str | None:
+    """Return the SHA-256 of a receipt, None for none."""
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def dump(intent: Intent) -> bytes:
+    """Return ``intent`` as a file's content."""
+    text = json.dumps({**asdict(intent), "format": FORMAT}, sort_keys=True, separators=(",", ":"))
+    return text.encode("ascii") + b"\n"
+
+
+def load(data: bytes, where: str) -> Intent:
+    """Return the intent that :func:`dump` wrote; BusyError for anything else: it cannot be recovered."""
+    try:
+        document = json.loads(data.decode("ascii"))
+        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+            raise ValueError(f'it has no "format": {FORMAT}')
+        return _intent(document)
+    except (ValueError, RecursionError) as error:
+        raise BusyError(
+            f"the journal of earlier work cannot be read: {error}",
+            path=where,
+            hint="look at the zonepath it names, then remove this file",
+        ) from error
+
+
+# --- in the store -----------------------------------------------------------------------------------
+
+
+def write(store: Store, intent: Intent) -> None:
+    """Put ``intent`` on the disk, for good, before anything it names happens."""
+    with store.directory("journal") as at:
+        fs.save(at, zone_key(Path(intent.zonepath)), dump(intent))
+        fs.sync(at, "journal")
+
+
+def read(store: Store, zonepath: Path) -> Intent | None:
+    """Return what was under way at ``zonepath``, None if nothing was."""
+    with store.directory("journal") as at:
+        return _read(store, at, zone_key(zonepath))
+
+
+def all_intents(store: Store) -> tuple[Intent, ...]:
+    """Return everything under way in this store."""
+    with store.directory("journal") as at:
+        keys = sorted(name for name in os.listdir(at) if not name.startswith("."))
+        found = [_read(store, at, key) for key in keys]
+    return tuple(intent for intent in found if intent is not None)
+
+
+def erase(store: Store, intent: Intent) -> None:
+    """Forget ``intent``: all of it is done, or undone."""
+    with store.directory("journal") as at:
+        fs.remove(at, zone_key(Path(intent.zonepath)))
+
+
+def _read(store: Store, at: int, key: str) -> Intent | None:
+    data = fs.read(at, key)
+    return None if data is None else load(data, str(store.root / "journal" / key))
+
+
+# --- reading strictly -------------------------------------------------------------------------------
+
+_text = strict.one(strict.texts)
+_number = strict.one(strict.numbers(0, (1 << 32) - 1))
+_mode = strict.one(strict.numbers(0, 0o7777))
+_sum = strict.one(strict.sums)
+
+
+def _below(value: object) -> str:
+    """Read a path below the zonepath, without a leading slash; nothing in it may lead outside."""
+    text = _text(value)
+    if RootPath.parse(f"/{text}").relative != text:
+        raise ValueError(f"{strict.shown(text)} is no normal path")
+    return text
+
+
+def _step(row: Any) -> Step:
+    path, hold, put = strict.listed(row)
+    return Step(_below(path), strict.flag(hold), strict.flag(put))
+
+
+def _stamp(row: Any) -> Stamp:
+    mode, uid, gid, mtime_ns = strict.listed(row)
+    times = strict.one(strict.numbers(-(1 << 63), (1 << 63) - 1))
+    return Stamp(_mode(mode), _number(uid), _number(gid), times(mtime_ns))
+
+
+def _touched(row: Any) -> Touched:
+    path, before, after = strict.listed(row)
+    return Touched(_below(path), _stamp(before), _stamp(after))
+
+
+def _binds(row: Any) -> Binds:
+    image, tops = strict.listed(row)
+    return Binds(_text(image), tuple(strict.paths(strict.listed(tops))))
+
+
+def _each(reader: strict.Reader[Any]) -> strict.Reader[Any]:
+    return lambda value: tuple(reader(item) for item in strict.listed(value))
+
+
+_READERS: Mapping[str, strict.Reader[Any]] = {
+    "verb": _text,
+    "zonepath": _text,
+    "before": strict.optional(_sum),
+    "steps": _each(_step),
+    "touched": _each(_touched),
+    "made": strict.items(strict.texts),
+    "binds_before": strict.optional(_binds),
+    "binds_after": strict.optional(_binds),
+    "image_before": strict.optional(_text),
+    "image_after": strict.optional(_text),
+}
+_intent = strict.record(Intent, **_READERS)

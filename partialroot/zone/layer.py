@@ -1,0 +1,178 @@
+"""Writes one layer, an image or a zone's private files, into an empty directory of ours."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from partialroot.errors import ApplyError
+from partialroot.model import Action, Content, Entry, FileType, Identity, Method, Node, Record
+from partialroot.zone import fs
+
+NO_CONTENT = Content("")
+
+
+class LayerBuilder:
+    """Carries out the actions of one layer below the open directory ``top``.
+
+    ``source`` is the source's root and ``where`` the directory that ``top`` is, both on the host;
+    ``lost_owners`` are those that cannot be given to a file here. After :meth:`build`, ``records`` holds
+    what was measured and ``lost`` a sentence for each xattr that could not be kept.
+    """
+
+    def __init__(self, top: int, source: Path, where: Path, lost_owners: frozenset[tuple[int, int]]) -> None:
+        self.records: list[Record] = []
+        self.lost: list[str] = []
+        self._dirs = fs.Dirs(top)
+        self._source = "" if str(source) == "/" else str(source)
+        self._where = where
+        self._lost_owners = lost_owners
+        self._directories: list[Action] = []
+        self._makers: dict[Method, Callable[[Action, int, str], Record | None]] = {
+            Method.LINK: self._link,
+            Method.CLONE: self._clone,
+            Method.COPY: self._copy,
+            Method.WRITE: self._write,
+            Method.SYMLINK: self._symlink,
+            Method.MKDIR: self._mkdir,
+            Method.MOUNT: self._mkdir,
+        }
+
+    def build(self, actions: Iterable[Action]) -> None:
+        """Do all ``actions`` (parents first); ApplyError names the first that fails.
+
+        Directories get their metadata last, the deepest first: entries coming and going change it.
+        """
+        with self._dirs:
+            for action in actions:
+                self._do(action, self._makers[action.method])
+            for action in reversed(self._directories):
+                self._do(action, self._finish_directory)
+
+    def _do(self, action: Action, maker: Callable[[Action, int, str], Record | None]) -> None:
+        path = action.entry.path
+        parent, _, name = path.rpartition("/")
+        try:
+            record = maker(action, self._dirs.fd(parent), name)
+        except OSError as error:
+            raise fs.failed(error, f"{self._where}{path}") from error
+        if record is not None:
+            self.records.append(record)
+
+    # --- one method each ------------------------------------------------------------------------
+
+    def _link(self, action: Action, at: int, name: str) -> Record:
+        if action.twin is not None:
+            fs.link(action.twin.relative, at, name, self._dirs.top)
+        else:
+            fs.link(self._source + str(action.entry.source), at, name)
+        found = os.stat(name, dir_fd=at, follow_symlinks=False)
+        if action.twin is None:
+            _check_unchanged(found, action.entry)
+        return _record(action, found, (action.content or NO_CONTENT).xattrs)
+
+    def _clone(self, action: Action, at: int, name: str) -> Record:
+        return self._from_source(action, at, name, lambda source, fd: fs.clone(source, fd, name))
+
+    def _copy(self, action: Action, at: int, name: str) -> Record:
+        size = action.entry.size
+        return self._from_source(action, at, name, lambda source, fd: fs.copy(source, fd, size, name))
+
+    def _from_source(self, action: Action, at: int, name: str, fill: Callable[[int, int], None]) -> Record:
+        source = os.open(self._source + str(action.entry.source), fs.SOURCE)
+        try:
+            _check_unchanged(os.fstat(source), action.entry)
+            record = self._new_file(action, at, name, lambda fd: fill(source, fd))
+            _check_unchanged(os.fstat(source), action.entry)
+        finally:
+            os.close(source)
+        return record
+
+    def _write(self, action: Action, at: int, name: str) -> Record:
+        data = action.entry.text or b""
+        return self._new_file(action, at, name, lambda fd: fs.write(fd, data, name))
+
+    def _new_file(self, action: Action, at: int, name: str, fill: Callable[[int], None]) -> Record:
+        fd = fs.create(at, name)
+        try:
+            fill(fd)
+            return self._measured(action, fd, name)
+        finally:
+            os.close(fd)
+
+    def _symlink(self, action: Action, at: int, name: str) -> Record:
+        entry = action.entry
+        fs.symlink(entry.target or "", at, name)
+        fs.set_link_meta(at, name, self._meta(action))
+        return _record(action, os.stat(name, dir_fd=at, follow_symlinks=False), ())
+
+    def _mkdir(self, action: Action, at: int, name: str) -> None:
+        if name:  # the root itself is there
+            fs.make_directory(at, name)
+        self._directories.append(action)
+
+    def _finish_directory(self, action: Action, at: int, name: str) -> Record:
+        fd = os.open(name or ".", fs.DIRECTORY, dir_fd=at)
+        try:
+            return self._measured(action, fd, name)
+        finally:
+            os.close(fd)
+
+    # --- metadata -------------------------------------------------------------------------------
+
+    def _meta(self, action: Action) -> fs.Meta:
+        entry = action.entry
+        owner = (entry.uid, entry.gid)
+        return fs.Meta(
+            entry.mode,
+            None if owner in self._lost_owners else owner,
+            entry.mtime_ns or None,
+            (action.content or NO_CONTENT).xattrs,
+        )
+
+    def _measured(self, action: Action, fd: int, name: str) -> Record:
+        """Give the new inode its metadata and return what it then really has."""
+        meta = self._meta(action)
+        lost = fs.set_meta(fd, meta, name)
+        path = action.entry.path
+        self.lost += [f"{path}: its {key} could not be kept here" for key in lost]
+        kept = tuple(pair for pair in meta.xattrs if pair[0] not in lost)
+        return _record(action, os.fstat(fd), kept)
+
+
+def _check_unchanged(found: os.stat_result, entry: Entry) -> None:
+    """Raise ApplyError if what we have is not the inode the plan was made from, or has changed since."""
+    node = entry.node
+    if node is None or (
+        found.st_ino == node.ino
+        and found.st_dev == node.dev
+        and found.st_size == node.size
+        and found.st_mtime_ns == node.mtime_ns
+        and stat.S_IMODE(found.st_mode) == node.mode
+    ):
+        return
+    raise ApplyError("changed in the source while it was read", path=entry.source, hint="try again")
+
+
+def _record(action: Action, found: os.stat_result, xattrs: tuple[tuple[str, bytes], ...]) -> Record:
+    entry = action.entry
+    return Record(
+        entry.path,
+        fs.type_of(found),
+        stat.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+        found.st_size,
+        found.st_mtime_ns,
+        entry.target,
+        action.content.sha256 if action.content is not None and entry.type is FileType.FILE else None,
+        xattrs,
+        action.method,
+        entry.source,
+        _identity(entry.node),
+        entry.reasons,
+    )
+
+
+def _identity(node: Node | None) -> Identity | None:
+    return None if node is None else Identity(node.dev, node.ino, node.size, node.mtime_ns, node.mode)

@@ -1,0 +1,223 @@
+"""The store: where images, the register of zones, locks and journals live.
+
+::
+
+    STORE/images/DIGEST/    images, unless the source's files are on another mount
+    STORE/zones/KEY         the register: one small file per zone
+    STORE/locks/NAME        flock(2)ed, with the owner's process id in it
+    STORE/journal/KEY       what a populate, refresh or remove under way is about to do
+
+KEY is made from the zonepath. A lock is held by the kernel for as long as its owner lives, so a dead
+owner's lock is free.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from partialroot.errors import BusyError, StoreError
+from partialroot.zone import fs
+
+PARTS = ("images", "zones", "locks", "journal")
+ROOT_STORE = Path("/var/lib/partialroot")
+POLL_SECONDS = 0.02
+
+
+def zone_key(zonepath: Path) -> str:
+    """Return the name of a zone's files in the store."""
+    return hashlib.sha256(os.fsencode(zonepath)).hexdigest()[:16]
+
+
+def store_path(option: str | None, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where the store is: ``--store``, else PARTIALROOT_STORE, else the default of root or a user."""
+    chosen = option or environment.get("PARTIALROOT_STORE")
+    if chosen:
+        return Path(os.path.abspath(chosen))
+    if os.geteuid() == 0:
+        return ROOT_STORE
+    home = environment.get("XDG_DATA_HOME") or os.path.join(
+        environment.get("HOME") or os.path.expanduser("~"), ".local/share"
+    )
+    return Path(os.path.abspath(home)) / "partialroot"
+
+
+def check_private(path: Path, what: str) -> None:
+    """Raise StoreError unless ``path`` is a directory of ours that nobody else may enter."""
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        raise StoreError(f"{what} is a symlink", path=str(path), hint="name the directory itself")
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"{what} is not a directory", path=str(path))
+    if found.st_uid != os.geteuid():
+        raise StoreError(f"{what} belongs to user {found.st_uid}, not to {os.geteuid()}", path=str(path))
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        mode = stat.S_IMODE(found.st_mode)
+        raise StoreError(
+            f"{what} has mode {mode:04o}: others could enter", path=str(path), hint=f"chmod 0700 {path}"
+        )
+
+
+def make_private(path: Path, what: str) -> None:
+    """Make ``path`` (and what is missing above it) a directory of ours, mode 0700, or check that it is.
+
+    Raises StoreError when it cannot be trusted or made.
+    """
+    try:
+        if not os.path.lexists(path):
+            _make_all(path)
+        check_private(path, what)
+    except OSError as error:
+        raise StoreError(f"{what} cannot be used: {error.strerror}", path=str(path)) from error
+
+
+def _make_all(path: Path) -> None:
+    if not os.path.lexists(path.parent):
+        _make_all(path.parent)
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fs.make_directory(parent, path.name)
+    except FileExistsError:  # another process was quicker; the caller checks it
+        return
+    finally:
+        os.close(parent)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A zone of the register: its path, its image's directory, and the directories we made for it."""
+
+    zonepath: Path
+    image: Path | None
+    made: tuple[Path, ...]
+
+
+class Store:
+    """An open store. Making the value makes its directories and checks them (StoreError)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for directory in (root, *(root / part for part in PARTS)):
+            make_private(directory, "the store")
+
+    @property
+    def images(self) -> Path:
+        """Where images are built when the source's files are on the store's mount."""
+        return self.root / "images"
+
+    @contextmanager
+    def directory(self, part: str) -> Iterator[int]:
+        """Yield a descriptor of ``images``, ``zones``, ``locks`` or ``journal``."""
+        fd = os.open(self.root / part, fs.DIRECTORY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    # --- the register ---------------------------------------------------------------------------
+
+    def register(self, zone: Registered) -> None:
+        """Add a zone to the register, or replace what it says of it."""
+        document = {
+            "format": 1,
+            "image": None if zone.image is None else str(zone.image),
+            "made": [str(path) for path in zone.made],
+            "zonepath": str(zone.zonepath),
+        }
+        with self.directory("zones") as at:
+            fs.save(at, zone_key(zone.zonepath), json.dumps(document, sort_keys=True).encode() + b"\n")
+
+    def unregister(self, zonepath: Path) -> None:
+        """Take a zone off the register."""
+        with self.directory("zones") as at:
+            fs.remove(at, zone_key(zonepath))
+
+    def registered(self, zonepath: Path) -> Registered | None:
+        """Return what the register says of a zone, None when it does not know it."""
+        with self.directory("zones") as at:
+            return self._registered(at, zone_key(zonepath))
+
+    def zones(self) -> tuple[Registered, ...]:
+        """Return all zones of the register, sorted by path."""
+        with self.directory("zones") as at:
+            keys = [name for name in os.listdir(at) if not name.startswith(".")]
+            found = [self._registered(at, key) for key in keys]
+        return tuple(sorted((zone for zone in found if zone), key=lambda zone: zone.zonepath))
+
+    def _registered(self, at: int, key: str) -> Registered | None:
+        data = fs.read(at, key)
+        if data is None:
+            return None
+        try:
+            document = json.loads(data)
+            image = document["image"]
+            made = tuple(Path(path) for path in document["made"])
+            return Registered(Path(document["zonepath"]), Path(image) if image else None, made)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            path = self.root / "zones" / key
+            raise StoreError("the register cannot be read", path=str(path), hint=f"rm {path}") from error
+
+    # --- locks ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock_zone(self, zonepath: Path, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Hold the lock of a zone; BusyError names the process that holds it when waiting is over."""
+        with self._lock(f"zone-{zone_key(zonepath)}", str(zonepath), wait_seconds):
+            yield
+
+    @contextmanager
+    def lock_image(self, home: Path, digest: str, wait_seconds: float = 600.0) -> Iterator[None]:
+        """Hold the lock under which an image is built, replaced or removed."""
+        name = f"image-{zone_key(home / digest)}"
+        with self._lock(name, str(home / digest), wait_seconds):
+            yield
+
+    @contextmanager
+    def _lock(self, name: str, path: str, wait_seconds: float) -> Iterator[None]:
+        with self.directory("locks") as at:
+            fd = _acquire(at, name, path, wait_seconds)
+            try:
+                yield
+            finally:
+                fs.unlink(at, name)  # while it is ours: whoever waits sees that and tries anew
+                os.close(fd)
+
+
+def _acquire(at: int, name: str, path: str, wait_seconds: float) -> int:
+    """Return the descriptor of a lock file that is locked and still has its name."""
+    until = time.monotonic() + wait_seconds
+    while True:
+        fd = fs.open_lock(at, name)
+        if _try_lock(fd):
+            if _is_named(fd, at, name):
+                fs.write(fd, f"{os.getpid():<20}\n".encode(), name)
+                return fd
+        elif time.monotonic() >= until:
+            owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise BusyError(f"process {owner} works on it", path=path, hint="try again when it is done")
+        os.close(fd)
+        time.sleep(POLL_SECONDS if until > time.monotonic() else 0)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True
+
+
+def _is_named(fd: int, at: int, name: str) -> bool:
+    """Whether the lock we got is not one that its last owner removed meanwhile."""
+    found = fs.status(at, name)
+    return found is not None and os.path.samestat(found, os.fstat(fd))

@@ -1,0 +1,353 @@
+"""Carries out an intent so that the zonepath ends exactly as before or exactly as after.
+
+Everything new is built below ``.partialroot-new`` and moved into place; everything that goes is moved to
+``.partialroot-old`` first. The work is committed by one rename, of the receipt. Until then all of it can
+be moved back; from then on what was held is deleted. Both are read off the disk alone, and may
+themselves be stopped at any point and begun again.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from partialroot.errors import ApplyError, BusyError, PartialRootError
+from partialroot.zone import fs, image, journal
+from partialroot.zone.binds import Mounter
+from partialroot.zone.journal import Intent, Stamp, Step
+from partialroot.zone.receipt import NAME as RECEIPT
+from partialroot.zone.store import Registered, Store
+from partialroot.zone.zonepath import WORK_NAMES
+
+NEW, OLD = WORK_NAMES
+OPEN_MODE, PRIVATE_MODE = 0o755, 0o700
+
+Build = Callable[[int], bytes | None]
+"""Builds what the steps put below the open ``.partialroot-new``; returns the receipt, None for none."""
+
+
+def run(store: Store, intent: Intent, mounter: Mounter | None, build: Build) -> None:
+    """Do what ``intent`` says, or nothing of it: then the error is raised when all is undone.
+
+    The caller holds the zone's lock, and has recovered earlier work.
+    """
+    journal.write(store, intent)
+    try:
+        _Work(intent, mounter).carry_out(build)
+        _finish(store, intent)
+    except BaseException as error:
+        _give_up(store, intent, mounter, error)
+        raise
+
+
+def recover(store: Store, zonepath: Path, mounter: Mounter | None) -> str | None:
+    """Undo or finish what was under way at ``zonepath``; return what was done as a sentence, None if nothing.
+
+    The caller holds the zone's lock. Raises BusyError when it is not possible.
+    """
+    intent = journal.read(store, zonepath)
+    if intent is None:
+        return None
+    try:
+        committed = _settle(store, intent, mounter)
+    except (OSError, PartialRootError) as error:
+        raise BusyError(
+            f"an interrupted {intent.verb} could not be recovered: {error}", path=str(zonepath)
+        ) from error
+    return f"{zonepath}: an interrupted {intent.verb} was {'finished' if committed else 'undone'}"
+
+
+def receipt_bytes(zone: int) -> bytes | None:
+    """Return the receipt's content in the open zonepath, None when there is none."""
+    return fs.read(zone, RECEIPT)
+
+
+def _give_up(store: Store, intent: Intent, mounter: Mounter | None, error: BaseException) -> None:
+    """Settle after ``error``; where even that fails, say so and leave the journal for the next command."""
+    try:
+        committed = _settle(store, intent, mounter)
+    except (OSError, PartialRootError) as second:
+        raise ApplyError(
+            f"{error}; it could not be undone: {second}",
+            path=intent.zonepath,
+            hint="the next command on this zonepath tries again",
+        ) from error
+    if isinstance(error, OSError):
+        path = f"{intent.zonepath}/{error.filename}" if error.filename else intent.zonepath
+        failure = fs.failed(error, path)
+        if committed:
+            failure.message += f"; the {intent.verb} itself was done"
+        raise failure from error
+
+
+def _settle(store: Store, intent: Intent, mounter: Mounter | None) -> bool:
+    """Finish if the intent is committed, else undo; return which."""
+    with _zonepath(intent) as zone:
+        committed = zone is not None and _is_committed(zone, intent)
+    if committed or _is_removed(intent):
+        _finish(store, intent)
+        return True
+    _Work(intent, mounter).undo()
+    _forget(store, intent, intent.image_after, intent.image_before)
+    return False
+
+
+def _is_committed(zone: int, intent: Intent) -> bool:
+    return journal.digest(receipt_bytes(zone)) != intent.before
+
+
+def _is_removed(intent: Intent) -> bool:
+    """Whether the zonepath is gone although it had a receipt: a remove that was nearly done."""
+    return intent.before is not None and not os.path.lexists(intent.zonepath)
+
+
+@contextmanager
+def _zonepath(intent: Intent) -> Iterator[int | None]:
+    """Yield a descriptor of the zonepath, None when there is no such directory."""
+    try:
+        fd = fs.open_directory(Path(intent.zonepath))
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+# --- forward and back -------------------------------------------------------------------------------
+
+
+class _Work:
+    """The effects of one intent, up to its commit, and their inverse."""
+
+    def __init__(self, intent: Intent, mounter: Mounter | None) -> None:
+        self._intent = intent
+        self._mounter = mounter
+        self._path = Path(intent.zonepath)
+
+    def carry_out(self, build: Build) -> None:
+        """Build beside, move into place, mount, and commit."""
+        intent = self._intent
+        if intent.before is None:
+            _make_directories(intent)
+        with _zonepath(intent) as zone:
+            if zone is None:
+                raise FileNotFoundError(2, "is gone", intent.zonepath)
+            receipt = self._build(zone, build)
+            self._unmount()
+            with fs.Dirs(zone) as dirs:
+                for step in intent.steps:
+                    _forward(dirs, step)
+            self._stamp(zone, after=True)
+            if intent.binds_after and self._mounter:
+                self._mounter.up(self._path, intent.binds_after)
+            _commit(zone, receipt)
+            if any(step.hold for step in intent.steps):
+                fs.sync(zone, "zonepath")
+
+    def undo(self) -> None:
+        """Bring the zonepath back to what it was; every part may have been done, or not."""
+        with _zonepath(self._intent) as zone:
+            if zone is not None:
+                self._unmount()
+                self._undo_in(zone)
+        if self._intent.before is None:
+            _remove_directories(self._intent)
+
+    def _undo_in(self, zone: int) -> None:
+        with fs.Dirs(zone) as dirs:
+            for step in reversed(self._intent.steps):
+                _back(dirs, step)
+        fs.remove(zone, NEW)
+        fs.remove(zone, OLD)
+        self._stamp(zone, after=False)
+        if self._intent.binds_before and self._mounter:
+            self._mounter.up(self._path, self._intent.binds_before)
+
+    def _build(self, zone: int, build: Build) -> bytes | None:
+        self._refuse_foreign_work(zone)
+        for name in WORK_NAMES:
+            fs.make_directory(zone, name)
+        with _opened(zone, NEW) as new, _opened(zone, OLD) as old:
+            fs.drop_inherited(new)
+            for step in self._intent.steps:
+                if step.put:
+                    _make_parents(new, step.path)
+                if step.hold:
+                    _make_parents(old, step.path)
+            receipt = build(new)
+            if receipt is not None:
+                fs.save(new, RECEIPT, receipt)
+        return receipt
+
+    def _refuse_foreign_work(self, zone: int) -> None:
+        """Refuse to touch work that this store knows nothing of: another store's may be under way."""
+        for name in WORK_NAMES:
+            if fs.exists(zone, name):
+                raise BusyError(
+                    "unfinished work that this store knows nothing of",
+                    path=str(self._path / name),
+                    hint="use the --store it was begun with; remove it if that is gone",
+                )
+
+    def _unmount(self) -> None:
+        """Unmount what the work changes; binds that stay the same stay up."""
+        intent = self._intent
+        if self._mounter and intent.binds_before != intent.binds_after:
+            for binds in (intent.binds_before, intent.binds_after):
+                if binds and os.path.isdir(self._path / "root"):
+                    self._mounter.down(self._path, binds)
+
+    def _stamp(self, zone: int, *, after: bool) -> None:
+        with fs.Dirs(zone) as dirs:
+            for touched in self._intent.touched:
+                stamp = touched.after if after else touched.before
+                fs.set_directory(dirs.fd(_key(touched.path)), *stamp, touched.path)
+
+
+def _commit(zone: int, receipt: bytes | None) -> None:
+    """Rename the receipt, once all it speaks of is on the disk; what is held may go once that is, too."""
+    fs.sync_all(zone, "zonepath")
+    if receipt is None:
+        with _opened(zone, OLD) as old:
+            fs.rename(zone, RECEIPT, old, RECEIPT)
+    else:
+        with _opened(zone, NEW) as new:
+            fs.rename(new, RECEIPT, zone, RECEIPT)
+
+
+def _forward(dirs: fs.Dirs, step: Step) -> None:
+    at, name = dirs.fd(_parent(step.path)), os.path.basename(step.path)
+    if step.hold:
+        fs.rename(at, name, dirs.fd(f"/{OLD}{_parent(step.path)}"), name)
+    if step.put:
+        fs.rename(dirs.fd(f"/{NEW}{_parent(step.path)}"), name, at, name)
+
+
+def _back(dirs: fs.Dirs, step: Step) -> None:
+    """Undo a step, or what was done of it.
+
+    What was held lies below OLD; as long as it does not, its place was not touched. A place that was
+    empty has something only if it was put there, and then it is no longer below NEW.
+    """
+    parent, name = _parent(step.path), os.path.basename(step.path)
+    try:
+        at = dirs.fd(parent)
+        new = dirs.fd(f"/{NEW}{parent}") if step.put else None
+        old = dirs.fd(f"/{OLD}{parent}") if step.hold else None
+    except FileNotFoundError:
+        return  # the first of the work had not begun, or its undoing has ended
+    if old is not None and not fs.exists(old, name):
+        return
+    if new is not None and fs.exists(at, name) and not fs.exists(new, name):
+        fs.rename(at, name, new, name)
+    if old is not None:
+        fs.rename(old, name, at, name)
+
+
+# --- afterwards -------------------------------------------------------------------------------------
+
+
+def _finish(store: Store, intent: Intent) -> None:
+    """Delete what was held and tell the store; the intent is committed."""
+    with _zonepath(intent) as zone:
+        removed = zone is None or receipt_bytes(zone) is None
+        if zone is not None:
+            fs.remove(zone, OLD)
+            fs.remove(zone, NEW)
+            fs.sync(zone, "zonepath")
+    zonepath = Path(intent.zonepath)
+    if removed:
+        store.unregister(zonepath)
+        _remove_directories(intent)
+    else:
+        made = tuple(map(Path, intent.made))
+        store.register(Registered(zonepath, _path(intent.image_after), made))
+    _forget(store, intent, intent.image_before, intent.image_after)
+
+
+def _forget(store: Store, intent: Intent, unused: str | None, used: str | None) -> None:
+    """Release the image that this zone does not use (any more), then the journal."""
+    if unused is not None and unused != used:
+        image.release_image(store, Path(unused), settled=Path(intent.zonepath))
+    journal.erase(store, intent)
+
+
+# --- directories ------------------------------------------------------------------------------------
+
+
+def missing_directories(zonepath: Path) -> tuple[str, ...]:
+    """Return the directories that must be made for ``zonepath``, the topmost first."""
+    missing = [path for path in (zonepath, *zonepath.parents) if not os.path.lexists(path)]
+    return tuple(map(str, reversed(missing)))
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """Return what a directory is like now."""
+    return Stamp(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
+
+
+def _make_directories(intent: Intent) -> None:
+    for text in intent.made:
+        path = Path(text)
+        parent = fs.open_directory(path.parent)
+        try:
+            fs.make_directory(parent, path.name)
+            with _opened(parent, path.name) as fd:
+                fs.drop_inherited(fd)
+                fs.set_mode(fd, PRIVATE_MODE if text == intent.zonepath else OPEN_MODE, path.name)
+        finally:
+            os.close(parent)
+
+
+def _remove_directories(intent: Intent) -> None:
+    """Remove the directories that were made, the deepest first, as far as they are empty."""
+    for text in reversed(intent.made):
+        path = Path(text)
+        try:
+            parent = fs.open_directory(path.parent)
+            try:
+                fs.rmdir(parent, path.name)
+            finally:
+                os.close(parent)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in fs.NOT_EMPTY:
+                raise
+            return
+
+
+def _make_parents(at: int, path: str) -> None:
+    """Make the directories above ``path`` below the open directory ``at``."""
+    with fs.Dirs(at) as dirs:
+        above = ""
+        for name in path.split("/")[:-1]:
+            parent = dirs.fd(above)
+            if not fs.exists(parent, name):
+                fs.make_directory(parent, name)
+            above = f"{above}/{name}"
+
+
+@contextmanager
+def _opened(at: int, name: str) -> Iterator[int]:
+    fd = os.open(name, fs.DIRECTORY, dir_fd=at)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _parent(path: str) -> str:
+    """Return the key in :class:`fs.Dirs` of the directory that holds ``path``."""
+    return _key(os.path.dirname(path))
+
+
+def _key(path: str) -> str:
+    return "" if path in ("", ".") else f"/{path}"
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

@@ -1,0 +1,137 @@
+"""Which zonepaths we accept: everything that could harm the host, or that is not ours, is refused."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from partialroot.errors import ZonepathError
+from partialroot.zone import receipt
+
+_SYSTEM = "/usr /bin /sbin /etc /boot /proc /sys /dev /run /devices /system /kernel /platform"
+SYSTEM = frozenset(map(Path, _SYSTEM.split()))
+STICKY = frozenset(map(Path, "/tmp /var/tmp".split()))
+HOME_NAME = ".partialroot"
+WORK_NAMES = (".partialroot-new", ".partialroot-old")
+
+
+def check_zonepath(text: str, *, source: Path, store: Path) -> Path:
+    """Return ``text`` as the path of a zone; it need not exist.
+
+    ``source`` is the root that files come from and ``store`` the store, both absolute. Raises
+    ZonepathError; what is in the directory is :func:`check_vacant`'s business.
+    """
+    path = _parse(text)
+    for check in (_check_system, _check_links, _check_nesting, _check_parents):
+        check(path)
+    _check_apart(path, source, store)
+    return path
+
+
+def check_vacant(zonepath: Path) -> None:
+    """Raise ZonepathError unless a new zone may be made at ``zonepath``: nothing or an empty directory.
+
+    To be asked after recovery, and only where there is no receipt of ours.
+    """
+    try:
+        names = sorted(os.listdir(zonepath))
+    except FileNotFoundError:
+        return
+    if not names:
+        return
+    if set(names) & set(WORK_NAMES):
+        what = "has unfinished work of another store"
+        raise ZonepathError(what, path=str(zonepath), hint="use the --store it was begun with")
+    what = "has a root that is not ours" if "root" in names else f"is not empty (it has {names[0]!a})"
+    raise ZonepathError(what, path=str(zonepath), hint="name a directory that is empty or new")
+
+
+def _parse(text: str) -> Path:
+    if not text.startswith("/"):
+        raise ZonepathError("zonepaths are absolute", path=text, hint=f"{os.path.abspath(text)}")
+    if not text.isprintable():
+        raise ZonepathError("a zonepath has only printable characters", path=ascii(text))
+    path = Path("/" + text.strip("/"))
+    if ".." in path.parts:
+        raise ZonepathError("a zonepath has no '..'", path=text, hint=os.path.normpath(text))
+    return path
+
+
+def _check_system(path: Path) -> None:
+    if path == Path("/"):
+        raise ZonepathError("the root directory cannot be a zone", path="/", hint="for example /zones/web")
+    top = Path("/", path.parts[1])
+    if top in SYSTEM or top.name.startswith("lib"):
+        raise ZonepathError(
+            f"{top} belongs to the system; no zone lives there", path=str(path), hint="for example /zones/web"
+        )
+    if HOME_NAME in path.parts:
+        raise ZonepathError("is where images are kept", path=str(path))
+
+
+def _existing(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield ``path`` and what is above it from / down, with lstat(2), as far as it exists."""
+    for one in (*reversed(path.parents), path):
+        try:
+            yield one, os.lstat(one)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ZonepathError(f"cannot be looked at: {error.strerror}", path=str(one)) from error
+
+
+def _check_links(path: Path) -> None:
+    for one, found in _existing(path):
+        if stat.S_ISLNK(found.st_mode):
+            raise ZonepathError(
+                f"{one} is a symlink", path=str(path), hint=f"name the place itself: {os.path.realpath(path)}"
+            )
+        if not stat.S_ISDIR(found.st_mode):
+            raise ZonepathError(f"{one} is not a directory", path=str(path))
+
+
+def _check_nesting(path: Path) -> None:
+    for above in path.parents:
+        if os.path.lexists(above / receipt.NAME) and os.path.lexists(above / "root"):
+            raise ZonepathError(f"lies inside the zone at {above}", path=str(path))
+
+
+def _check_parents(path: Path) -> None:
+    """As root, nobody else may be able to put another directory in the place of this one."""
+    if os.geteuid() != 0:
+        return
+    trusted = _trusted_owners()
+    for one, found in _existing(path):
+        sticky = found.st_mode & stat.S_ISVTX and one in STICKY
+        others = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != 0)
+        if found.st_uid not in trusted or (others and not sticky):
+            raise ZonepathError(
+                f"{one} can be written by others than root",
+                path=str(path),
+                hint=f"chown root {one}; chmod go-w {one}",
+            )
+
+
+def _trusted_owners() -> set[int]:
+    """Root; in a user namespace also the owner all unmapped users show as, real root being one of them."""
+    try:
+        with open("/proc/self/uid_map") as lines:
+            whole = lines.read().split() == ["0", "0", "4294967295"]
+        with open("/proc/sys/kernel/overflowuid") as line:
+            return {0} if whole else {0, int(line.read())}
+    except FileNotFoundError:
+        return {0}
+
+
+def _check_apart(path: Path, source: Path, store: Path) -> None:
+    """The zone, the store and a source other than / lie beside each other."""
+    if path.is_relative_to(store):
+        raise ZonepathError(f"is the store ({store}) or lies below it", path=str(path))
+    if store.is_relative_to(path):
+        raise ZonepathError(f"the store ({store}) lies below it", path=str(path), hint="use another --store")
+    if source == Path("/"):
+        return
+    if path.is_relative_to(source):
+        raise ZonepathError(f"lies below the source ({source})", path=str(path))
+    if source.is_relative_to(path):
+        raise ZonepathError(f"the source ({source}) lies below it", path=str(path))

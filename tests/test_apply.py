@@ -1,0 +1,34 @@
+"""A zone is made from a plan, and taken away: what is on disk afterwards is what the plan said."""
+
+import os
+from pathlib import Path
+
+from needs import needs
+from treedump import differences, dump
+from zones import REQUEST, site_at, whole_plan
+
+from partialroot.zone import apply, receipt
+from partialroot.zone.journal import all_intents
+
+pytestmark = needs("root", "mount")
+
+
+def test_populate_gives_the_source_s_tree(source: Path, store: Path, scratch: Path) -> None:
+    before = dump(source)
+    site = site_at(store, scratch / "zone")
+    made = apply.create(whole_plan(source, store), site, REQUEST, {"ociVersion": "1.0.2"})
+    assert differences(before, dump(scratch / "zone/root")) == []
+    assert differences(before, dump(source)) == []
+    assert receipt.read(scratch / "zone") == made
+    assert sorted(os.listdir(scratch / "zone")) == ["config.json", "image", "receipt.json", "root"]
+    assert os.lstat(scratch / "zone").st_mode & 0o7777 == 0o700
+    assert all_intents(site.store) == ()
+    assert [zone.zonepath for zone in site.store.zones()] == [scratch / "zone"]
+
+
+def test_remove_leaves_nothing(source: Path, store: Path, scratch: Path) -> None:
+    site = site_at(store, scratch / "zone")
+    before = dump(scratch, times=False)
+    made = apply.create(whole_plan(source, store), site, REQUEST, {})
+    apply.remove(site, made)
+    assert differences(before, dump(scratch, times=False)) == []
