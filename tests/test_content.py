@@ -1,0 +1,326 @@
+"""Contents against hashlib and getxattr, the cache under every abuse, files that change meanwhile."""
+
+import hashlib
+import os
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from needs import needs
+
+from partialroot.errors import SourceError
+from partialroot.model import Content, FileType, Node
+from partialroot.paths import ROOT, RootPath
+from partialroot.source import content
+from partialroot.source.content import ContentCache, measure
+from partialroot.source.tree import Tree
+
+OLD = 10**18
+NOTHING = ContentCache(None)
+FILE = RootPath("/file")
+
+Files = list[tuple[RootPath, Node]]
+
+
+def files(tree: Tree) -> Files:
+    return [(path, node) for path, node in tree.walk(ROOT) if node.type is FileType.FILE]
+
+
+def make(directory: Path, count: int = 1) -> Tree:
+    """Make a source of ``count`` old files."""
+    for number in range(count):
+        place = directory / (f"file{number}" if number else "file")
+        place.write_bytes(b"x" * number)
+        os.utime(place, ns=(OLD, OLD))
+    return Tree(directory)
+
+
+@pytest.fixture
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache") / "contents.sqlite"
+
+
+def run(tree: Tree, database: Path | None) -> dict[RootPath, Content]:
+    """Measure as one process would."""
+    with ContentCache(database) as cache:
+        return measure(tree, files(tree), cache)
+
+
+class Blind(Tree):
+    """A source whose files must not be opened."""
+
+    def open_node(self, path: RootPath, node: Node) -> int:
+        raise AssertionError(f"{path} was opened")
+
+
+def test_contents_are_what_the_files_hold(source: Path) -> None:
+    tree = Tree(source)
+    contents = run(tree, None)
+    assert len(contents) > 10
+    for path, found in contents.items():
+        assert found.sha256 == hashlib.sha256(tree.host(path).read_bytes()).hexdigest()
+        assert not found.immutable
+    assert {"/usr/share/app/data one", "/usr/share/app/data two", "/usr/bin/rise"} <= contents.keys()
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, content._CHUNK - 1, content._CHUNK, content._CHUNK + 1, 3 * content._CHUNK]
+)
+def test_sizes_around_a_chunk(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "file").write_bytes(data)
+    assert run(Tree(tmp_path), None) == {FILE: Content(hashlib.sha256(data).hexdigest())}
+
+
+@needs("xattr")
+def test_attributes(tmp_path: Path) -> None:
+    tree = make(tmp_path)
+    os.setxattr(tmp_path / "file", "user.z", b"\0\xff")
+    os.setxattr(tmp_path / "file", "user.a", b"")
+    assert run(tree, None)[FILE].xattrs == (("user.a", b""), ("user.z", b"\0\xff"))
+
+
+@needs("root", "acl", "capability")
+def test_acls_and_capabilities_are_kept_but_nothing_trusted(tmp_path: Path, database: Path) -> None:
+    tree = make(tmp_path)
+    subprocess.run(["setfacl", "-m", "u:12345:r", tmp_path / "file"], check=True)
+    capability = bytes.fromhex("0000000200040000000000000000000000000000")
+    os.setxattr(tmp_path / "file", "security.capability", capability)
+    os.setxattr(tmp_path / "file", "trusted.overlay.opaque", b"y")
+    access = os.getxattr(tmp_path / "file", "system.posix_acl_access")
+    for _ in range(2):
+        xattrs = run(tree, database)[FILE].xattrs
+        assert xattrs == (("security.capability", capability), ("system.posix_acl_access", access))
+
+
+@needs("root", "chattr")
+@pytest.mark.parametrize("flag", ["i", "a"])
+def test_flags_that_forbid_links(scratch: Path, flag: str) -> None:
+    tree = make(scratch)
+    subprocess.run(["chattr", f"+{flag}", scratch / "file"], check=True)
+    try:
+        assert run(tree, None)[FILE].immutable
+    finally:
+        subprocess.run(["chattr", f"-{flag}", scratch / "file"], check=True)
+
+
+def test_every_inode_is_read_once(tmp_path: Path) -> None:
+    opened = []
+
+    class Counting(Tree):
+        def open_node(self, path: RootPath, node: Node) -> int:
+            opened.append(path)
+            return super().open_node(path, node)
+
+    make(tmp_path)
+    os.link(tmp_path / "file", tmp_path / "other")
+    assert len(run(Counting(tmp_path), None)) == 2
+    assert len(opened) == 1
+
+
+def test_reading_leaves_the_atime(tmp_path: Path) -> None:
+    tree = make(tmp_path, 3)
+    os.utime(tmp_path / "file2", ns=(1, OLD))
+    run(tree, None)
+    assert (tmp_path / "file2").stat().st_atime_ns == 1
+
+
+def changing(directory: Path, change: str) -> Tree:
+    """Make a source whose file changes between being opened and being read."""
+
+    class Changing(Tree):
+        def open_node(self, path: RootPath, node: Node) -> int:
+            descriptor = super().open_node(path, node)
+            with open(self.host(path), "ab") as file:
+                if change == "grows":
+                    file.write(b"more")
+                elif change == "shrinks":
+                    file.truncate(1)
+                else:
+                    os.utime(file.fileno(), ns=(OLD, OLD + 1))
+            os.utime(self.host(path), ns=(OLD, OLD + (change == "is touched")))
+            return descriptor
+
+    return Changing(directory)
+
+
+@pytest.mark.parametrize("change", ["grows", "shrinks", "is touched"])
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str) -> None:
+    make(tmp_path)
+    (tmp_path / "file").write_bytes(b"some")
+    os.utime(tmp_path / "file", ns=(OLD, OLD))
+    with pytest.raises(SourceError, match="changed while it was read") as caught:
+        run(changing(tmp_path, change), None)
+    assert caught.value.path == "/file"
+
+
+def test_a_file_that_never_ends_is_not_followed() -> None:
+    ends, starts = os.pipe()
+    with os.fdopen(starts, "wb") as writer, os.fdopen(ends, "rb") as reader:
+        writer.write(b"12345678")
+        writer.flush()
+        assert content._sha256(reader.fileno(), 4) == hashlib.sha256(b"12345").hexdigest()
+
+
+def test_files_that_are_replaced_or_vanish_before(tmp_path: Path) -> None:
+    tree = make(tmp_path)
+    before = files(tree)
+    (tmp_path / "new").touch()
+    (tmp_path / "new").rename(tmp_path / "file")
+    with pytest.raises(SourceError, match="replaced") as caught:
+        measure(tree, before, NOTHING)
+    assert caught.value.path == "/file"
+    (tmp_path / "file").unlink()
+    with pytest.raises(SourceError, match="No such file"):
+        measure(tree, before, NOTHING)
+
+
+@needs("root")
+def test_files_that_may_not_be_read_are_left_out(scratch: Path) -> None:
+    tree = make(scratch, 2)
+    scratch.chmod(0o755)
+    (scratch / "file").chmod(0o600)
+    os.seteuid(65534)
+    try:
+        assert run(tree, None).keys() == {"/file1"}
+    finally:
+        os.seteuid(0)
+    assert tree.unreadable == {"/file"}
+
+
+def test_a_second_run_reads_nothing(tmp_path: Path, database: Path) -> None:
+    tree = make(tmp_path, 70)
+    first = run(tree, database)
+    assert len(first) == 70
+    assert run(Blind(tmp_path), database) == first
+
+
+def test_an_equal_size_and_mtime_do_not_deceive(tmp_path: Path, database: Path) -> None:
+    make(tmp_path, 2)
+    run(Tree(tmp_path), database)
+    (tmp_path / "file1").write_bytes(b"y")
+    os.utime(tmp_path / "file1", ns=(OLD, OLD))
+    assert run(Tree(tmp_path), database)[RootPath("/file1")].sha256 == hashlib.sha256(b"y").hexdigest()
+
+
+def test_what_is_new_is_not_remembered(tmp_path: Path, database: Path) -> None:
+    make(tmp_path)
+    os.utime(tmp_path / "file")
+    run(Tree(tmp_path), database)
+    with pytest.raises(AssertionError, match="was opened"):
+        run(Blind(tmp_path), database)
+
+
+def test_our_own_links_do_not_count_as_changes(tmp_path: Path, database: Path) -> None:
+    make(tmp_path)
+    run(Tree(tmp_path), database)
+    before = files(Tree(tmp_path))
+    os.link(tmp_path / "file", database.parent / "link")
+    after = files(Tree(tmp_path))
+    assert before != after
+    with ContentCache(database) as cache:
+        cache.refresh([(before[0][1], after[0][1])])
+    assert len(run(Blind(tmp_path), database)) == 1
+
+
+def test_a_change_between_is_not_taken_for_our_link(tmp_path: Path, database: Path) -> None:
+    make(tmp_path)
+    run(Tree(tmp_path), database)
+    before = files(Tree(tmp_path))
+    (tmp_path / "file").write_bytes(b"changed")
+    os.utime(tmp_path / "file", ns=(OLD, OLD))
+    after = files(Tree(tmp_path))
+    with ContentCache(database) as cache:
+        cache.refresh([(before[0][1], after[0][1])])
+    with pytest.raises(AssertionError, match="was opened"):
+        run(Blind(tmp_path), database)
+
+
+def test_the_oldest_are_forgotten(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "MOST_REMEMBERED", 10)
+    tree = make(tmp_path, 25)
+    for start in range(0, 25, 5):
+        with ContentCache(database) as cache:
+            measure(tree, files(tree)[start : start + 5], cache)
+    with ContentCache(database) as cache:
+        remembered = cache.get(node for _, node in files(tree))
+    assert remembered.keys() == {(node.dev, node.ino) for _, node in files(tree)[15:]}
+
+
+def test_a_place_where_no_cache_can_be(tmp_path: Path, database: Path) -> None:
+    tree = make(tmp_path)
+    for place in (database.parent / "none" / "cache", database.parent):
+        assert len(run(tree, place)) == 1
+    assert [*database.parent.iterdir()] == []
+
+
+def test_a_locked_cache_is_done_without(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "_PATIENCE", 0.01)
+    tree = make(tmp_path)
+    run(tree, database)
+    holder = sqlite3.connect(database)
+    holder.execute("BEGIN EXCLUSIVE")
+    assert len(run(tree, database)) == 1
+    holder.close()
+    assert len(run(Blind(tmp_path), database)) == 1
+
+
+def test_several_at_once(tmp_path: Path, database: Path) -> None:
+    tree = make(tmp_path, 100)
+    found: list[dict[RootPath, Content]] = []
+    threads = [threading.Thread(target=lambda: found.append(run(tree, database))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [run(Blind(tmp_path), database)] * 6
+
+
+def wrecked(data: bytes, damage: Iterable[tuple[float, int]]) -> bytes:
+    wreck = bytearray(data)
+    for where, byte in damage:
+        wreck[int(where * len(wreck))] = byte
+    return bytes(wreck)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=60),
+    st.booleans(),
+)
+def test_a_broken_cache_harms_nothing(
+    tmp_path: Path, database: Path, damage: list[tuple[float, int]], cut: bool
+) -> None:
+    tree = make(tmp_path, 5)
+    run(tree, database)
+    data = wrecked(database.read_bytes(), damage)
+    database.write_bytes(data[: int(damage[0][0] * len(data))] if cut else data)
+    assert len(run(tree, database)) == 5
+    database.unlink(missing_ok=True)
+
+
+def test_a_broken_cache_is_replaced(tmp_path: Path, database: Path) -> None:
+    tree = make(tmp_path)
+    database.write_bytes(b"no database at all" * 1000)
+    assert len(run(tree, database)) == 1
+    run(tree, database)
+    assert len(run(Blind(tmp_path), database)) == 1
+
+
+@pytest.mark.parametrize(
+    "column", ["sha256 = 5", "sha256 = 'xyz'", "xattrs = '{'", "xattrs = '[[1]]'", "xattrs = 7"]
+)
+def test_rows_that_we_did_not_write(tmp_path: Path, database: Path, column: str) -> None:
+    tree = make(tmp_path)
+    first = run(tree, database)
+    with sqlite3.connect(database) as writer:
+        writer.execute(f"UPDATE content SET {column}")
+    writer.close()
+    assert run(tree, database) == first
