@@ -31,6 +31,7 @@ from partialroot.zone import strict
 
 FORMAT = 1
 NAME = "receipt.json"
+MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 28  # a record takes some 300 bytes: room for 800,000 files
 
 _MODES = {f"{mode:04o}": mode for mode in range(0o10000)}
@@ -103,6 +104,26 @@ def read(zonepath: Path) -> Receipt | None:
     """
     data = read_own(zonepath, NAME)
     return None if data is None else load(data, str(zonepath / NAME))
+
+
+def read_manifest(image: Path) -> tuple[Record, ...]:
+    """Return the records of the image at ``image``; NoReceiptError when they are not there or not ours."""
+    return load_manifest(_read_present(image, MANIFEST), str(image / MANIFEST))
+
+
+def read_reasons(receipt: Receipt) -> Reasons:
+    """Return why each shared path of a zone is there; nothing for a zone that shares nothing."""
+    if receipt.image is None or receipt.reasons is None:
+        return {}
+    image = Path(receipt.image)
+    return load_reasons(_read_present(image, receipt.reasons), str(image / receipt.reasons))
+
+
+def _read_present(directory: Path, name: str) -> bytes:
+    data = read_own(directory, name)
+    if data is None:
+        raise NoReceiptError("is not there", path=str(directory / name))
+    return data
 
 
 def read_own(directory: Path, name: str) -> bytes | None:

@@ -1,0 +1,282 @@
+"""Compares what is on disk with what was measured after it was written.
+
+In the shared layer any difference is drift. In the private layer, which is the zone's to change, type,
+mode, owner, permissions and absence are drift (severity ``error``); changed content is ``edited`` and new
+files are ``extra`` (severity ``note``).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from partialroot.errors import NoReceiptError, ZonepathError
+from partialroot.model import FileType, Finding, Node, Receipt, Record
+from partialroot.paths import RootPath
+from partialroot.zone import fs, look
+from partialroot.zone.hashing import Hashing
+from partialroot.zone.receipt import MANIFEST, read_manifest
+
+NOTE = "note"
+GRANTING = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
+"""Extended attributes that change who may do what."""
+
+ImageFindings = dict[str, tuple[Finding, ...]]
+MOST_EXTRA = 100
+"""So many new files of one directory are named; the others are counted."""
+
+_CONTENT = frozenset({"size", "target", "content", "xattrs"})
+_NODEV: int = getattr(os, "ST_NODEV", 0)
+
+
+def verify(
+    zonepath: Path, receipt: Receipt, images: ImageFindings | None = None, *, contents: bool = True
+) -> list[Finding]:
+    """Return every difference between a zone and its receipt, sorted by path.
+
+    ``images`` remembers the findings in an image from one zone to the next. Without ``contents`` nothing
+    is read: a shared file's time stands for its content, and edits go unseen. Raises ZonepathError when
+    there is no root to look at.
+    """
+    findings = list(check_pointer(zonepath, receipt))
+    with open_root(zonepath) as root:
+        findings += _PrivateLayer(root, receipt, contents=contents).findings()
+    if receipt.image is not None:
+        known = {} if images is None else images
+        if receipt.image not in known:
+            known[receipt.image] = tuple(check_image(Path(receipt.image), contents=contents))
+        findings += known[receipt.image]
+    return sorted(findings)
+
+
+@contextmanager
+def open_root(zonepath: Path) -> Iterator[int]:
+    """Yield a descriptor of a zone's root; ZonepathError when it is not there or no directory."""
+    try:
+        zone = fs.open_directory(zonepath)
+        try:
+            root = os.open("root", fs.DIRECTORY, dir_fd=zone)
+        finally:
+            os.close(zone)
+    except OSError as error:
+        raise ZonepathError(
+            f"the zone has no usable root: {error.strerror}", path=str(zonepath / "root")
+        ) from error
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def check_pointer(zonepath: Path, receipt: Receipt) -> Iterator[Finding]:
+    """Compare the zonepath's ``image`` symlink and the image's name with the receipt."""
+    if receipt.image is None:
+        return
+    pointer = zonepath / "image"
+    try:
+        target = os.readlink(pointer)
+    except OSError as error:
+        target = error.strerror or str(error)
+    if target != receipt.image:
+        yield Finding(str(pointer), "image", receipt.image, target)
+    if os.path.basename(receipt.image) != receipt.digest:
+        yield Finding(str(pointer), "image", f"digest {receipt.digest}", receipt.image)
+
+
+def check_image(image: Path, *, contents: bool = True) -> list[Finding]:
+    """Return every difference between an image and its manifest."""
+    try:
+        records = read_manifest(image)
+        top = fs.open_directory(image)
+    except NoReceiptError as error:
+        return [Finding(str(error.path), "image", "an image's manifest", error.message)]
+    except OSError as error:
+        return [Finding(str(image), "image", "an image", error.strerror or str(error))]
+    try:
+        return _Layer(top, records, contents=contents).findings()
+    finally:
+        os.close(top)
+
+
+def describe(one: Node | Record) -> str:
+    """Return what something is in words: ``file 0755 0:0``."""
+    return f"{one.type} {one.mode:04o} {one.uid}:{one.gid}"
+
+
+def _shown(name: str, xattrs: Mapping[str, bytes]) -> str:
+    return f"{name}={xattrs[name].hex()[:64]}" if name in xattrs else f"no {name}"
+
+
+class _Layer:
+    """The shared layer, compared with its records; any difference is an error."""
+
+    def __init__(self, root: int, records: Iterable[Record], *, contents: bool) -> None:
+        self._root = root
+        self._contents = contents
+        self._records = {record.path: record for record in records}
+        self._unseen = dict(self._records)
+        self._closed: set[RootPath] = set()
+        self._findings: list[Finding] = []
+
+    def findings(self) -> list[Finding]:
+        """Walk the layer once and return what differs."""
+        with Hashing(self._check_sum) as hashing:
+            for found in look.walk(self._root, self._is_expected):
+                self._check(found, hashing)
+        for path, record in self._unseen.items():
+            if self._closed.isdisjoint(path.ancestors):
+                self._report(path, "missing", describe(record), "")
+        return self._findings
+
+    def _is_expected(self, found: look.Found) -> bool:
+        return found.path in self._records
+
+    def _report(self, path: str, kind: str, expected: str, actual: str) -> None:
+        self._findings.append(Finding(path, kind, expected, actual))
+
+    def _check(self, found: look.Found, hashing: Hashing) -> None:
+        record = self._unseen.pop(found.path, None)
+        if found.closed and self._is_expected(found):
+            self._closed.add(found.path)
+            self._report(found.path, "unreadable", "", found.closed)
+        if record is None:
+            self._check_extra(found)
+        elif record.type is not found.node.type:
+            self._report(found.path, "type", describe(record), describe(found.node))
+        else:
+            self._check_node(record, found.node)
+            self._check_xattrs(record, found)
+            if record.type is FileType.FILE:
+                self._check_content(record, found, hashing)
+
+    def _check_extra(self, found: look.Found) -> None:
+        own = found.path.name == MANIFEST or found.path.name.startswith("reasons-")
+        if not (own and len(found.path.parts) == 1):
+            self._report(found.path, "extra", "", describe(found.node))
+
+    def _check_node(self, record: Record, node: Node) -> None:
+        if node.mode != record.mode:
+            self._report(record.path, "mode", f"{record.mode:04o}", f"{node.mode:04o}")
+        if (node.uid, node.gid) != (record.uid, record.gid):
+            self._report(record.path, "owner", f"{record.uid}:{record.gid}", f"{node.uid}:{node.gid}")
+        if node.target != record.target:
+            self._report(record.path, "target", str(record.target), str(node.target))
+
+    def _check_xattrs(self, record: Record, found: look.Found) -> None:
+        """Compare those of the record, those that grant something, and users' own.
+
+        Labels that the system itself keeps (security.selinux) appear without anybody's doing.
+        """
+        recorded = dict(record.xattrs)
+        try:
+            actual = dict(look.xattrs(found.parent, found.path.name))
+        except OSError as error:
+            self._report(record.path, "unreadable", "", error.strerror or str(error))
+            return
+        for name in sorted(recorded.keys() | actual.keys()):
+            counts = name in recorded or name in GRANTING or name.startswith("user.")
+            if counts and recorded.get(name) != actual.get(name):
+                kind = "permissions" if name in GRANTING else "xattrs"
+                self._report(record.path, kind, _shown(name, recorded), _shown(name, actual))
+
+    def _check_content(self, record: Record, found: look.Found, hashing: Hashing) -> None:
+        node = found.node
+        if node.size != record.size:
+            self._report(record.path, "size", str(record.size), str(node.size))
+        elif not self._contents:
+            self._check_time(record, node)
+        else:
+            try:
+                hashing.add(record, look.open_file(found.parent, found.path.name, node))
+            except OSError as error:
+                self._report(record.path, "unreadable", "", error.strerror or str(error))
+
+    def _check_time(self, record: Record, node: Node) -> None:
+        if node.mtime_ns != record.mtime_ns:
+            self._report(record.path, "mtime", str(record.mtime_ns), str(node.mtime_ns))
+
+    def _check_sum(self, record: Record, actual: str) -> None:
+        if actual != record.sha256:
+            self._report(record.path, "content", str(record.sha256), actual)
+
+
+class _PrivateLayer(_Layer):
+    """A zone's own root: the zone may edit and add, and the shared layer's directories are mounted in it."""
+
+    def __init__(self, root: int, receipt: Receipt, *, contents: bool) -> None:
+        super().__init__(root, receipt.entries, contents=contents)
+        self._receipt = receipt
+        self._unseen_mounts = set(receipt.mounts)
+        self._extras: Counter[RootPath] = Counter()
+
+    def findings(self) -> list[Finding]:
+        super().findings()
+        for path in self._unseen_mounts:
+            self._report(path, "missing", "a mount point", "")
+        for path, count in self._extras.items():
+            if count > MOST_EXTRA:
+                self._findings.append(Finding(path, "extra", "", f"{count - MOST_EXTRA} more in it", NOTE))
+        return self._findings
+
+    def _is_expected(self, found: look.Found) -> bool:
+        return super()._is_expected(found) or found.path in self._receipt.mounts
+
+    def _report(self, path: str, kind: str, expected: str, actual: str) -> None:
+        if kind in _CONTENT:
+            self._findings.append(Finding(path, "edited", expected, actual, NOTE))
+        else:
+            super()._report(path, kind, expected, actual)
+
+    def _check(self, found: look.Found, hashing: Hashing) -> None:
+        if found.path in self._unseen_mounts:
+            self._unseen_mounts.discard(found.path)
+            self._unseen.pop(found.path, None)
+            self._findings += check_mount(self._receipt, found)
+        elif found.closed == look.OTHER_MOUNT:
+            self._check_foreign(found)
+        else:
+            super()._check(found, hashing)
+
+    def _check_extra(self, found: look.Found) -> None:
+        self._extras[found.path.parent] += 1
+        if self._extras[found.path.parent] <= MOST_EXTRA:
+            self._findings.append(Finding(found.path, "extra", "", describe(found.node), NOTE))
+
+    def _check_time(self, record: Record, node: Node) -> None:
+        """Edits are the zone's right: where content is not read, its time says nothing."""
+
+    def _check_foreign(self, found: look.Found) -> None:
+        """Somebody mounted something: an error only where it hides what is ours."""
+        self._closed.add(found.path)
+        self._unseen.pop(found.path, None)
+        hides = any(path.is_below(found.path) and path != found.path for path in self._records)
+        severity = "error" if hides else NOTE
+        self._findings.append(Finding(found.path, "mount", "", look.OTHER_MOUNT, severity))
+
+
+def check_mount(receipt: Receipt, found: look.Found) -> Iterator[Finding]:
+    """Check that nothing is mounted at a mount point, or the image's directory, read-only, without devices."""
+    if found.node.type is not FileType.DIR:
+        yield Finding(found.path, "type", "a mount point", describe(found.node))
+    elif found.closed == look.OTHER_MOUNT:
+        wrong = _why_wrong(receipt, found)
+        if wrong:
+            yield Finding(found.path, "mount", f"{receipt.image}{found.path}, read-only", wrong)
+
+
+def _why_wrong(receipt: Receipt, found: look.Found) -> str:
+    try:
+        ours = os.lstat(f"{receipt.image}{found.path}")
+        mounted = look.open_directory(found.parent, found.path.name, found.node)
+        try:
+            flags = os.fstatvfs(mounted).f_flag
+        finally:
+            os.close(mounted)
+    except OSError as error:
+        return error.strerror or str(error)
+    if (found.node.dev, found.node.ino) != (ours.st_dev, ours.st_ino):
+        return "something else"
+    if not flags & os.ST_RDONLY:
+        return "mounted writable"
+    return "" if flags & _NODEV else "mounted with devices"
