@@ -1,0 +1,139 @@
+"""The state of a zone: broken > drifted > stale > current, and because of what."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from partialroot.errors import PartialRootError, SourceError
+from partialroot.model import FileType, Finding, Receipt, Record
+from partialroot.paths import RootPath
+from partialroot.plan.policy import PRIVATE_HOME
+from partialroot.source.tree import Tree
+from partialroot.zone import look
+from partialroot.zone.receipt import read_manifest
+from partialroot.zone.verify import ImageFindings, verify
+
+MOST_LINES = 20
+"""So many reasons are given in words; the others are counted."""
+
+
+@dataclass
+class Known:
+    """What one command has found out already; zones share images and sources."""
+
+    findings: ImageFindings = field(default_factory=dict)
+    stale: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    trees: dict[str, Tree] = field(default_factory=dict)
+
+    def tree(self, source: str) -> Tree:
+        """Return the source at ``source``; SourceError when it is gone."""
+        if source not in self.trees:
+            self.trees[source] = Tree(Path(source))
+        return self.trees[source]
+
+
+def state(
+    zonepath: Path, receipt: Receipt | PartialRootError | None, known: Known | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Return a zone's state and what makes it so, in words safe for a terminal.
+
+    ``receipt`` is the zone's, or the error that reading it raised. Only metadata is looked at, except for
+    files whose times alone have changed. Whether the zone's profiles would choose other files by now is
+    not asked here.
+    """
+    known = known or Known()
+    if not isinstance(receipt, Receipt):
+        return "broken", (str(receipt) if receipt else "it has no receipt",)
+    try:
+        findings = verify(zonepath, receipt, known.findings, contents=False)
+    except PartialRootError as error:
+        return "broken", (str(error),)
+    if receipt.image is not None and not Path(receipt.image).is_dir():
+        return "broken", (f"its image is gone: {receipt.image}",)
+    drift = [_line(finding) for finding in findings if finding.severity == "error"]
+    if drift:
+        return "drifted", tuple(_limited(drift))
+    stale = tuple(_stale(receipt, known))
+    return ("stale", tuple(_limited(stale))) if stale else ("current", ())
+
+
+def _line(finding: Finding) -> str:
+    was = f", was {finding.expected}" if finding.expected else ""
+    return look.safe_name(f"{finding.path}: {finding.kind} {finding.actual}{was}")
+
+
+def _limited(lines: Iterable[str]) -> Iterator[str]:
+    lines = list(lines)
+    yield from islice(lines, MOST_LINES)
+    if len(lines) > MOST_LINES:
+        yield f"and {len(lines) - MOST_LINES} more"
+
+
+# --- has the source changed? ------------------------------------------------------------------------
+
+
+def _stale(receipt: Receipt, known: Known) -> Iterator[str]:
+    source = receipt.request.source
+    try:
+        tree = known.tree(source)
+    except SourceError as error:
+        yield str(error)
+        return
+    yield from changed_sources(receipt.entries, tree)
+    if receipt.image is not None:
+        key = (receipt.image, source)
+        if key not in known.stale:
+            known.stale[key] = tuple(changed_sources(read_manifest(Path(receipt.image)), tree))
+        yield from known.stale[key]
+
+
+def changed_sources(records: Iterable[Record], tree: Tree) -> Iterator[str]:
+    """Say of each record whose file in the source is no longer what it was, how it differs."""
+    for record in records:
+        why = why_changed(record, tree)
+        if why:
+            yield look.safe_name(f"{source_of(record)}: {why} in the source")
+
+
+def source_of(record: Record) -> RootPath:
+    """Return the path in the source that a record came from."""
+    if record.source is None and record.path.is_below(PRIVATE_HOME):
+        return RootPath(record.path[len(PRIVATE_HOME) :])
+    return record.source or record.path
+
+
+def why_changed(record: Record, tree: Tree) -> str:
+    """Return how what a record came from has changed since, "" if it has not or was made by us.
+
+    A file replaced by its like has not: the same content and mode is what a refresh would find.
+    """
+    if record.identity is None:
+        return ""
+    node = tree.lstat(source_of(record))
+    if node is None:
+        return "is gone"
+    if node.type is not record.type:
+        return f"is a {node.type} now"
+    if node.mode != record.identity.mode:
+        return f"has mode {node.mode:04o} now"
+    if record.type is FileType.SYMLINK:
+        return "" if node.target == record.target else f"leads to {node.target} now"
+    before = (record.identity.ino, record.identity.size, record.identity.mtime_ns)
+    if record.type is FileType.DIR or before == (node.ino, node.size, node.mtime_ns):
+        return ""
+    return "" if _has_content(record, tree) else "has changed"
+
+
+def _has_content(record: Record, tree: Tree) -> bool:
+    """Whether the source's file still has the content that was recorded."""
+    import os
+
+    try:
+        descriptor = tree.open(source_of(record))
+    except SourceError:
+        return False
+    try:
+        return look.sha256(descriptor, record.size) == record.sha256
+    finally:
+        os.close(descriptor)
