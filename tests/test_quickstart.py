@@ -1,0 +1,148 @@
+"""``scripts/quickstart`` as newcomers meet it: with many rights and few, without runc, stopped half-way.
+
+Each run has a network namespace of its own, so that neither the host's ports nor other tests matter.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from needs import needs, require
+from spaces import LoopFs
+
+QUICKSTART = Path(__file__).resolve().parent.parent / "scripts/quickstart"
+SECONDS = 60
+WITHOUT_SYS_ADMIN = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = needs("glibc")
+
+
+def command(*before: str | Path) -> list[str]:
+    """Return the quickstart's command line behind some others."""
+    return [*map(str, before), sys.executable, str(QUICKSTART), "--no-install"]
+
+
+def netless(words: list[str], setup: str = "") -> list[str]:
+    """Return a command that runs another in a network namespace with nothing but a loopback."""
+    return ["unshare", "-n", "sh", "-ec", f"ip link set lo up; {setup} exec {shlex.join(words)}"]
+
+
+def left_behind() -> set[str]:
+    """Return the quickstart's folders that are there now, and the mounts and processes in them."""
+    folders = {str(path) for top in ("/var/tmp", "/tmp", "/srv") for path in Path(top).glob("*-quickstart-*")}
+    mounts = re.findall(r"\S*-quickstart-\S*", Path("/proc/self/mountinfo").read_text())
+    listed = subprocess.check_output(["ps", "-eo", "pid=,args="], text=True).splitlines()
+    return {*folders, *mounts, *(line for line in listed if "/partialroot-quickstart-" in line)}
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """A function that runs the quickstart behind other commands; nothing of it may be left then."""
+    require("veth")
+    before = left_behind()
+
+    def run_it(*words: str | Path, setup: str = "") -> subprocess.CompletedProcess[str]:
+        line = netless(command(*words), setup)
+        return subprocess.run(line, capture_output=True, text=True, timeout=SECONDS)
+
+    yield run_it
+    assert not left_behind() - before
+
+
+SAID = (
+    r"^\d+ files in [\d.]+ s \(.*\):$",
+    r"^[\d.]+ \w+ shared, [\d.]+ \w+ private$",
+    r"^Verified: ",
+    r"^The same tree packed and unpacked as tar.gz: [\d.]+ s, \d+ times as long$",
+    r"^All removed again",
+)
+SERVED = (r"^HTTP/1\.[01] 200 ", r"<[^>]+>", r"^process \d+: .*(node|python)")
+
+
+def said(done: subprocess.CompletedProcess[str], *expected: str) -> str:
+    """Check that the quickstart succeeded and said all it must; return its output."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in (*SAID, *expected):
+        assert re.search(line, done.stdout, re.MULTILINE), f"{line} not in:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@needs("root", "mount", "runc")
+def test_as_root(run: Run) -> None:
+    started = time.monotonic()
+    output = said(run(), *SERVED, "^Booted by runc, process ")
+    assert time.monotonic() - started < 20
+    assert "NOT " not in output
+
+
+@needs("root", "mount", "runc")
+def test_a_port_that_is_taken(run: Run) -> None:
+    listener = f"{sys.executable} -m http.server 8000 >/dev/null 2>&1 & sleep 1;"
+    line = netless(command(), listener)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS)
+    said(done, *SERVED, r"port=8001$")
+
+
+@needs("userns")
+def test_as_root_of_a_user_namespace(run: Run) -> None:
+    said(run("unshare", "-r"), rf"^NOT BOOTED: .+; .+$|{SERVED[0]}")
+
+
+@needs("root", "setpriv")
+def test_without_cap_sys_admin(run: Run) -> None:
+    said(run(*WITHOUT_SYS_ADMIN), *SERVED, "^  NOT ISOLATED: ")
+
+
+@needs("root", "mount", "runc")
+def test_without_runc(run: Run, tmp_path: Path) -> None:
+    for folder in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"):
+        for tool in os.listdir(folder):
+            if tool != "runc" and not (tmp_path / tool).is_symlink():
+                (tmp_path / tool).symlink_to(f"{folder}/{tool}")
+    output = said(run("env", f"PATH={tmp_path}"), *SERVED, r"^Runtime: no runc here .*apt-get install runc")
+    assert "Booted by runc" not in output
+
+
+OVERLAY = """
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" none "$1/root"
+mount -t proc none "$1/root/proc"
+mount --rbind /sys "$1/root/sys"
+mount --rbind /dev "$1/root/dev"
+shift; exec "$@"
+"""
+
+
+@needs("root", "overlay", "ext4", "runc")
+def test_on_an_overlay(run: Run, loop_fs: LoopFs) -> None:
+    """The overlay's upper directory shows all that was written: only Python's caches may be left there."""
+    top = loop_fs("ext4", "2G")
+    for name in ("upper", "work", "root"):
+        (top / name).mkdir()
+    own_mounts = ("unshare", "-m", "--propagation", "private", "sh", "-ec", OVERLAY, "sh", top)
+    said(run(*own_mounts, "chroot", top / "root"), *SERVED)
+    files = (path for path in (top / "upper").rglob("*") if not path.is_dir())
+    written = [path for path in files if "__pycache__" not in path.parts]
+    assert not written
+
+
+@needs("root", "mount", "runc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("moment", ["$ partialroot populate", "Booted by"])
+def test_stopped_in_the_middle(run: Run, number: signal.Signals, moment: str) -> None:
+    """``run`` sees that nothing is left."""
+    with subprocess.Popen(netless(command()), stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if line.startswith(moment):
+                break
+        started.send_signal(number)
+        assert started.wait(SECONDS) == 130
