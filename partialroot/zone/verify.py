@@ -13,7 +13,7 @@ from pathlib import Path
 
 from partialroot.errors import NoReceiptError, ZonepathError
 from partialroot.model import FileType, Finding, Node, Receipt, Record
-from partialroot.paths import RootPath
+from partialroot.paths import ROOT, RootPath
 from partialroot.zone import fs, look
 from partialroot.zone.hashing import Hashing
 from partialroot.zone.receipt import MANIFEST, read_manifest
@@ -121,6 +121,9 @@ class _Layer:
 
     def findings(self) -> list[Finding]:
         """Walk the layer once and return what differs."""
+        top = self._unseen.pop(ROOT, None)
+        if top is not None:
+            self._check_node(top, Node.of(os.fstat(self._root)))
         with Hashing(self._check_sum) as hashing:
             for found in look.walk(self._root, self._is_expected):
                 self._check(found, hashing)
