@@ -1,7 +1,7 @@
 """What the words of a profile's lists must look like: names, paths, globs."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from partialroot.errors import PartialRootError, ProfileError
 from partialroot.globs import alternatives, is_glob
@@ -11,6 +11,9 @@ from partialroot.profiles.wording import quoted
 
 PLACEHOLDER = re.compile(r"@[A-Za-z][A-Za-z0-9_-]*@")
 """A parameter's place in a text: ``@port@``."""
+
+MAX_TEXT = 1 << 20
+"""Bytes in one text, or in a file after an edit."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
@@ -41,6 +44,21 @@ def checked(field: str, item: Item) -> Item:
     if PLACEHOLDER.search(item.text):
         return item
     return Item(_CHECKS[field](item.text, item.where), item.where)
+
+
+def check_command(words: Sequence[str], where: str) -> None:
+    """Raise ProfileError unless ``words`` can be executed: a program by path or name, and its arguments."""
+    for word in words:
+        if "\0" in word:
+            raise ProfileError(f"{quoted(word)} has a NUL, and no argument can", path=where)
+    if words and not PLACEHOLDER.search(words[0]):
+        _program(words[0], where)
+
+
+def check_size(size: int, where: str) -> None:
+    """Raise ProfileError when a text of ``size`` bytes would be too large."""
+    if size > MAX_TEXT:
+        raise ProfileError(f"{size} bytes of text are too much: {MAX_TEXT} are allowed", path=where)
 
 
 def _matched(pattern: re.Pattern[str], text: str, where: str, wanted: str, hint: str | None = None) -> str:

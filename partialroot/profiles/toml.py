@@ -7,14 +7,11 @@ from typing import Any
 
 from partialroot.model import DirectoryWish, EditWish, Item, Profile, Start, TextWish
 from partialroot.profiles.document import Value, load
-from partialroot.profiles.items import checked, parse_path
+from partialroot.profiles.items import check_command, check_size, checked, parse_path
 from partialroot.profiles.wording import quoted, suggestion
 
 Fields = dict[str, Any]
 """A key's share of a Profile, by the names of its fields."""
-
-MAX_TEXT = 1 << 20
-"""Bytes in one text, or in a file after an edit."""
 
 NETWORKS = ("private", "host")
 
@@ -121,8 +118,7 @@ def _text(path: str, value: Value) -> TextWish:
     if "content" not in says:
         value.fail(f"the text {quoted(path)} has no content", 'for example: content = "..."')
     content = says["content"].string(_TEXT["content"])
-    if len(content.encode()) > MAX_TEXT:
-        says["content"].fail(f"a text may have {MAX_TEXT} bytes, and this has {len(content.encode())}")
+    check_size(len(content.encode()), says["content"].where)
     mode = _mode(says["mode"]) if "mode" in says else 0o644
     return TextWish(
         parse_path(path, value.where),
@@ -195,17 +191,11 @@ def _start(value: Value) -> Fields:
     says = value.table(_START, "[start]")
     flags = {key: says[key].flag() for key in ("setuid", "pause") if key in says}
     words = says["command"].array(_START["command"]) if "command" in says else ()
-    command = tuple(map(_argument, words))
+    command = tuple(word.string(_START["command"]) for word in words)
+    check_command(command, value.where)
     if bool(command) == flags.get("pause", False):
         value.fail("start must have either a command or pause = true", f"for example: {_START['command']}")
     return {"start": Start(value.where, command, **flags)}
-
-
-def _argument(value: Value) -> str:
-    word = value.string(_START["command"])
-    if "\0" in word:
-        value.fail("an argument cannot hold a NUL")
-    return word
 
 
 def _items(value: Value, field: str, example: str) -> tuple[Item, ...]:

@@ -1,0 +1,117 @@
+"""Where profiles are found: directories the user names, the administrator's, and those that are shipped."""
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from partialroot.errors import ProfileError
+from partialroot.model import Profile
+from partialroot.profiles.compose import compose
+from partialroot.profiles.document import MAX_PROFILE
+from partialroot.profiles.items import parse_profile_name
+from partialroot.profiles.toml import parse_profile
+from partialroot.profiles.trust import refuse_untrusted
+from partialroot.profiles.wording import quoted, suggestion
+
+ADMINISTRATORS = Path("/etc/partialroot/profiles")
+SHIPPED = Path(__file__).parent.parent / "manifests"
+"""Part of the package: in a checkout a symlink, in a wheel a directory."""
+
+_SUFFIX = ".toml"
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class Listed(NamedTuple):
+    """A profile that can be named. The summary of one that cannot be read says why."""
+
+    name: str
+    summary: str
+    file: Path
+
+
+class Library:
+    """The profiles of some directories, of /etc/partialroot/profiles and those shipped for ``platform``.
+
+    The first that has a name wins. Raises ProfileError when one of ``directories`` is none.
+    """
+
+    def __init__(self, directories: Sequence[Path], platform: str) -> None:
+        for directory in directories:
+            if not os.path.isdir(directory):
+                raise ProfileError("there is no such directory of profiles", path=str(directory))
+        self._shipped = SHIPPED / platform
+        self._directories = (*directories, ADMINISTRATORS, self._shipped)
+
+    def find(self, name_or_file: str, where: str | None = None) -> Profile:
+        """Return a profile by name, or by its file if the text ends in ``.toml``; not what it uses.
+
+        ``where`` is the place that asks for it. Raises ProfileError when it is not there, cannot be read or
+        trusted, or is no profile.
+        """
+        if name_or_file.endswith(_SUFFIX):
+            return self._load(Path(name_or_file))
+        files = self._files()
+        if name_or_file not in files:
+            message = f"no profile is called {quoted(name_or_file)}"
+            raise ProfileError(message, path=where, hint=suggestion(name_or_file, files, "profiles"))
+        return self._load(files[name_or_file])
+
+    def names(self) -> list[Listed]:
+        """Return all profiles that can be named, sorted."""
+        return [Listed(name, self._summary(file), file) for name, file in sorted(self._files().items())]
+
+    def compose(self, names: Sequence[str], parameters: Mapping[str, str]) -> Profile:
+        """Return the profiles called so (or in files called so), and all they use, as one."""
+        asked = [self.find(name) for name in names]
+        used: dict[str, Profile] = {}
+        todo = list(asked)
+        while todo:
+            for item in todo.pop().uses:
+                if item.text not in used:
+                    used[item.text] = self.find(item.text, item.where)
+                    todo.append(used[item.text])
+        return compose(asked, used, parameters)
+
+    def _files(self) -> dict[str, Path]:
+        """Return the file of each name."""
+        files: dict[str, Path] = {}
+        for directory in self._directories:
+            for file in sorted(directory.glob(f"*{_SUFFIX}")) if os.path.isdir(directory) else ():
+                files.setdefault(file.stem, file)
+        return files
+
+    def _summary(self, file: Path) -> str:
+        try:
+            return self._load(file).summary
+        except ProfileError as error:
+            return f"cannot be used: {error}"
+
+    def _load(self, file: Path) -> Profile:
+        name = parse_profile_name(file.name.removesuffix(_SUFFIX), str(file))
+        # Who can change what is shipped can change this program too: nothing is gained by looking.
+        text = _read(file, trusted=file.parent == self._shipped)
+        return replace(parse_profile(text, name, file.name), where=str(file))
+
+
+def _read(file: Path, *, trusted: bool) -> str:
+    """Return the text of a profile's file, whatever it is: never blocks, never more than is allowed."""
+    try:
+        with os.fdopen(os.open(file, _OPEN), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ProfileError("not a regular file", path=str(file))
+            if not trusted:
+                refuse_untrusted(file, status)
+            data = stream.read(MAX_PROFILE + 1)
+    except OSError as error:
+        raise ProfileError(f"cannot be read: {error.strerror}", path=str(file)) from None
+    if len(data) > MAX_PROFILE:
+        raise ProfileError(f"larger than {MAX_PROFILE} bytes", path=str(file))
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ProfileError("not UTF-8", path=f"{file.name}:{line}") from None
