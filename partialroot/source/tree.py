@@ -25,6 +25,7 @@ OWN_DIRECTORY = ".partialroot"
 """Images beside the source files live in directories of this name; they are never part of the source."""
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_CHUNK = 1 << 18
 _NOATIME: int = getattr(os, "O_NOATIME", 0)
 
 
@@ -65,19 +66,22 @@ class Tree:
 
     def lstat(self, path: RootPath) -> Node | None:
         """Return what is at ``path``: its parents' symlinks are followed, its own is not."""
-        cut = path.rindex("/")
-        if cut == 0:
-            return self._node(path)
-        parent = path[:cut]
-        above = self._directory(parent)
+        above = self._directory(path[: path.rindex("/")])
         if above.node is None or above.node.type is not FileType.DIR:
             return None
-        return self._node(path if above.real == parent else above.real / path[cut + 1 :])
+        return self._node(self.place(path))
+
+    def place(self, path: RootPath) -> RootPath:
+        """Return ``path`` with its parents' symlinks followed, whether anything is there or not."""
+        cut = path.rindex("/")
+        parent = path[:cut]
+        real = self._directory(parent).real
+        return path if real == parent or cut == 0 else real / path[cut + 1 :]
 
     def resolve(self, path: RootPath) -> Resolved:
         """Follow every symlink of ``path``, the last one included."""
-        above = self._directory(path.parent)
-        here = above.real / path.name if path != ROOT else ROOT
+        above = self._directory(path[: path.rindex("/")])
+        here = self.place(path)
         if above.node is None or above.node.type is not FileType.DIR:
             return Resolved(here, None, above.links)
         node = self._node(here)
@@ -115,11 +119,19 @@ class Tree:
 
     def read(self, path: RootPath, limit: int = 1 << 20) -> bytes:
         """Return the content of the file that ``path`` leads to; SourceError above ``limit`` bytes."""
-        with os.fdopen(self.open(path), "rb") as file:
-            data = file.read(limit + 1)
-        if len(data) > limit:
+        descriptor = self.open(path)
+        try:
+            chunks, left = [], limit + 1
+            while left > 0 and (chunk := os.read(descriptor, min(left, _CHUNK))):
+                chunks.append(chunk)
+                left -= len(chunk)
+        except OSError as error:
+            raise SourceError(f"cannot be read: {error.strerror}", path=path) from None
+        finally:
+            os.close(descriptor)
+        if left <= 0:
             raise SourceError(f"is larger than {limit} bytes", path=path)
-        return data
+        return b"".join(chunks)
 
     def names(self, path: RootPath) -> tuple[str, ...]:
         """Return the sorted names in the directory that ``path`` leads to; none when it is no directory."""
@@ -134,7 +146,7 @@ class Tree:
         Symlinks below are not followed. What is hidden, and directories of our own, are left out; so is
         what vanishes meanwhile.
         """
-        top = self._place(path)
+        top = self.place(path)
         node = self.lstat(path)
         if node is None or self._is_hidden(top, path.name):
             return
@@ -167,7 +179,7 @@ class Tree:
 
     def _matching_at(self, path: RootPath, rest: list[str]) -> Iterator[RootPath]:
         """Yield what matches at or below ``path``, if it exists and is not hidden."""
-        if self.lstat(path) is not None and not self._is_hidden(self._place(path), path.name):
+        if self.lstat(path) is not None and not self._is_hidden(self.place(path), path.name):
             yield from self._matching(path, rest)
 
     def _matching_below(self, top: RootPath, rest: list[str]) -> Iterator[RootPath]:
@@ -181,10 +193,6 @@ class Tree:
                 yield spelled
             elif node.type is FileType.DIR:
                 yield from self._matching(spelled, rest)
-
-    def _place(self, path: RootPath) -> RootPath:
-        """Return ``path`` with its parents' symlinks followed."""
-        return self._directory(path.parent).real / path.name if path != ROOT else ROOT
 
     def _is_hidden(self, path: RootPath, name: str) -> bool:
         return name == OWN_DIRECTORY or path in self.hidden
