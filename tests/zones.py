@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,27 +26,12 @@ from partialroot.zone.store import Store
 
 REQUEST = Request(("test",), (), (), "/", "linux", ("auto",))
 WHY = (Reason("wanted", "test.toml:1"),)
-FILE_TYPES = {stat.S_IFREG: FileType.FILE, stat.S_IFDIR: FileType.DIR, stat.S_IFLNK: FileType.SYMLINK}
+KINDS = (FileType.FILE, FileType.DIR, FileType.SYMLINK)
 
 
 def node_of(host: Path) -> Node:
     """Return what lstat(2) says of a path of the host."""
-    found = os.lstat(host)
-    kind = FILE_TYPES[stat.S_IFMT(found.st_mode)]
-    target = os.readlink(host) if kind is FileType.SYMLINK else None
-    return Node(
-        kind,
-        stat.S_IMODE(found.st_mode),
-        found.st_uid,
-        found.st_gid,
-        found.st_size,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-        found.st_dev,
-        found.st_ino,
-        found.st_nlink,
-        target,
-    )
+    return Node.of(os.lstat(host), os.readlink(host) if host.is_symlink() else None)
 
 
 def taken(source: Path, path: str, layer: Layer, method: Method | None = None) -> Action:
@@ -123,7 +107,7 @@ def whole_plan(
     for host in [source, *sorted(source.rglob("*"))]:
         path = f"/{host.relative_to(source)}" if host != source else "/"
         is_shared = any(path == top or path.startswith(f"{top}/") for top in shared)
-        if stat.S_IFMT(os.lstat(host).st_mode) in FILE_TYPES:
+        if node_of(host).type in KINDS:
             method = Method.MOUNT if path in shared else None
             actions.append(taken(source, path, Layer.SHARED if is_shared else Layer.PRIVATE, method))
     return plan_of(source, store, with_twins([*actions, *more]), shared)

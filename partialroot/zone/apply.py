@@ -1,50 +1,24 @@
 """Makes a zone at a zonepath, and takes it away: each one transaction."""
 
-import json
 import os
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from partialroot import __version__
 from partialroot.errors import BusyError, NoReceiptError
-from partialroot.model import Layer, Plan, Receipt, Record, Request
+from partialroot.model import Plan, Receipt, Request
 from partialroot.zone import fs, journal, receipt, transaction
-from partialroot.zone.binds import Mounter
-from partialroot.zone.image import Image, ensure_image
-from partialroot.zone.journal import Binds, Intent, Step, Touched
-from partialroot.zone.layer import LayerBuilder
-from partialroot.zone.store import Store
+from partialroot.zone.change import Change
+from partialroot.zone.image import ensure_image, is_intact
+from partialroot.zone.journal import Binds, Intent, Step
+from partialroot.zone.layer import LayerBuilder, private_actions
+from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, dump_config, image_path, make_receipt
+from partialroot.zone.transaction import touch_zonepath
 
-ROOT, IMAGE, CONFIG = "root", "image", "config.json"
+__all__ = ["Site", "create", "recover", "refuse_foreign_mounts", "remove", "update"]
+
 ROOT_MODE = 0o755
-
-
-class Site:
-    """Where a zone is made or taken away, and what is needed of the host for it.
-
-    ``mounter`` is None where nothing is mounted by us: on illumos, or where mounting is not possible.
-    ``lost_owners`` are those that cannot be given to a file here.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        zonepath: Path,
-        mounter: Mounter | None,
-        lost_owners: frozenset[tuple[int, int]] = frozenset(),
-    ) -> None:
-        self.store = store
-        self.zonepath = zonepath
-        self.mounter = mounter
-        self.lost_owners = lost_owners
-
-    def binds(self, made: Receipt | None) -> Binds | None:
-        """Return what is mounted for a receipt."""
-        if made is None or made.image is None or self.mounter is None:
-            return None
-        return Binds(made.image, made.mounts)
 
 
 def create(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] | None) -> Receipt:
@@ -53,22 +27,59 @@ def create(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] |
     ``config`` is what ``config.json`` shall hold. The caller holds the zone's lock, has recovered earlier
     work and seen that the place is vacant. Raises ApplyError; nothing is left of it then.
     """
-    image = str(plan.image_home / plan.digest) if plan.digest else None
-    binds = Binds(image, plan.tops) if image and site.mounter else None
+    image = image_path(plan)
     paths = [ROOT, *([IMAGE] if image else []), *([CONFIG] if config is not None else [])]
     intent = Intent(
         verb="populate",
         zonepath=str(site.zonepath),
         before=None,
         steps=tuple(Step(path, hold=False, put=True) for path in paths),
-        touched=_touch_zonepath(site.zonepath),
+        touched=touch_zonepath(site.zonepath),
         made=transaction.missing_directories(site.zonepath),
-        binds_after=binds,
+        binds_after=site.binds_of(plan),
         image_after=image,
     )
     builder = ZoneBuilder(plan, site, request, config)
     transaction.run(site.store, intent, site.mounter, builder.build)
     return builder.receipt
+
+
+def update(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] | None, old: Receipt) -> bool:
+    """Make the zone that ``old`` describes what ``plan`` says; return whether anything had to be done.
+
+    Private files that the tenant edited are kept and the new ones put beside as ``NAME.new``; the new
+    receipt's warnings name them. Where nothing differs there is no effect but that missing mounts come
+    back. The caller holds the zone's lock, has recovered earlier work and seen that no process lives in
+    the zone. Raises ConflictError or BusyError before anything is touched, ApplyError when all is undone.
+    """
+    refuse_foreign_mounts(site, old)
+    with _hidden_shown(plan, site, old):
+        change = Change(plan, site, request, config, old)
+        is_needed = not change.is_nothing
+        if is_needed:
+            transaction.run(site.store, change.intent, site.mounter, change.build)
+    return _mount(site, change.binds) or is_needed
+
+
+@contextmanager
+def _hidden_shown(plan: Plan, site: Site, old: Receipt) -> Iterator[None]:
+    """Take the mounts away first where they hide what the plan is about, or show a damaged image."""
+    binds = site.binds(old)
+    is_needed = set(old.mounts) != set(plan.tops) or (old.image and not is_intact(Path(old.image)))
+    if not (binds and site.mounter and is_needed):
+        yield
+        return
+    site.mounter.down(site.zonepath, binds)
+    try:
+        yield
+    except BaseException:
+        site.mounter.up(site.zonepath, binds)
+        raise
+
+
+def _mount(site: Site, binds: Binds | None) -> bool:
+    """Bring back mounts that a reboot took away; return whether there were any."""
+    return bool(binds and site.mounter and site.mounter.up(site.zonepath, binds))
 
 
 def remove(site: Site, made: Receipt) -> None:
@@ -93,7 +104,7 @@ def remove(site: Site, made: Receipt) -> None:
         zonepath=str(site.zonepath),
         before=journal.digest(before),
         steps=tuple(Step(path, hold=True, put=False) for path in paths),
-        touched=_touch_zonepath(site.zonepath),
+        touched=touch_zonepath(site.zonepath),
         made=tuple(map(str, registered.made)) if registered else (),
         binds_before=site.binds(made),
         image_before=made.image,
@@ -115,15 +126,6 @@ def refuse_foreign_mounts(site: Site, made: Receipt) -> None:
         return
     for place in site.mounter.foreign(site.zonepath, site.binds(made)):
         raise BusyError("something is mounted there that is not ours", path=place, hint=f"umount {place}")
-
-
-def _touch_zonepath(zonepath: Path) -> tuple[Touched, ...]:
-    """Return the zonepath, if it is there, as a directory that changes and becomes private."""
-    try:
-        before = transaction.stamp_of(os.lstat(zonepath))
-    except FileNotFoundError:
-        return ()
-    return (Touched(".", before, before._replace(mode=transaction.PRIVATE_MODE)),)
 
 
 class ZoneBuilder:
@@ -157,39 +159,7 @@ class ZoneBuilder:
             where = self._site.zonepath / ROOT
             layer = LayerBuilder(top, plan.source, where, self._site.lost_owners)
             fs.set_mode(top, ROOT_MODE, ROOT)
-            for point in plan.tops:
-                fs.make_directory(top, point.name)
-            layer.build(action for action in plan.actions if action.entry.layer is Layer.PRIVATE)
+            layer.build(private_actions(plan))
         finally:
             os.close(top)
         return layer
-
-
-def make_receipt(
-    plan: Plan,
-    zonepath: Path,
-    request: Request,
-    image: Image | None,
-    records: list[Record],
-    lost: list[str],
-) -> Receipt:
-    """Return the receipt of a zone made by ``plan``, with what was measured."""
-    return Receipt(
-        zonepath=str(zonepath),
-        request=request,
-        profiles=plan.profiles,
-        digest=plan.digest,
-        image=str(image.path) if image else None,
-        reasons=image.reasons if image else None,
-        mounts=plan.tops,
-        entries=tuple(sorted(records, key=lambda record: record.path)),
-        settings=plan.settings,
-        warnings=(*plan.warnings, *lost),
-        created=time.time(),
-        version=__version__,
-    )
-
-
-def dump_config(config: Mapping[str, Any]) -> bytes:
-    """Return the OCI bundle's spec as a file's content."""
-    return json.dumps(config, sort_keys=True, indent=1).encode() + b"\n"

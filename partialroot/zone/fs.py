@@ -17,25 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import ApplyError
-from partialroot.model import FileType
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FICLONE = 0x40049409
 CHUNK = 1 << 30
-DEEP = 64
+WITHOUT_OWNER = 0o1777
 NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
-
-_TYPES = {
-    stat.S_IFREG: FileType.FILE,
-    stat.S_IFDIR: FileType.DIR,
-    stat.S_IFLNK: FileType.SYMLINK,
-    stat.S_IFIFO: FileType.FIFO,
-    stat.S_IFSOCK: FileType.SOCKET,
-    stat.S_IFCHR: FileType.CHAR,
-    stat.S_IFBLK: FileType.BLOCK,
-}
 
 observe: Callable[[str, str], None] | None = None
 """Called with the name of each effect and what it is about, before it happens."""
@@ -232,7 +221,7 @@ def set_meta(fd: int, meta: Meta, name: str) -> list[str]:
     announce("meta", name)
     mode = meta.mode
     if meta.owner is None:
-        mode &= 0o1777
+        mode &= WITHOUT_OWNER
     else:
         os.fchown(fd, *meta.owner)
     os.fchmod(fd, mode)
@@ -311,6 +300,12 @@ def unlink(at: int, name: str) -> None:
     os.unlink(name, dir_fd=at)
 
 
+def discard(at: int, name: str) -> None:
+    """Remove one name that is no directory, if it is there."""
+    if exists(at, name):
+        unlink(at, name)
+
+
 def rmdir(at: int, name: str) -> None:
     """Remove one empty directory."""
     announce("rmdir", name)
@@ -330,80 +325,10 @@ def status(at: int, name: str) -> os.stat_result | None:
         return None
 
 
-def type_of(found: os.stat_result) -> FileType:
-    """Return what lstat(2) found."""
-    return _TYPES[stat.S_IFMT(found.st_mode)]
-
-
-def remove(at: int, name: str) -> None:
-    """Remove whatever is at ``name``, a whole tree too; nothing to remove is fine.
-
-    Symlinks are removed, never followed; a mount below is EBUSY, found before anything in it is touched.
-    Trees of any depth take a bounded number of descriptors.
-    """
-    found = status(at, name)
-    if found is None:
-        return
-    if not stat.S_ISDIR(found.st_mode):
-        unlink(at, name)
-        return
-    top = _open_to_empty(at, name)
-    try:
-        _Emptying(top).run()
-    finally:
-        os.close(top)
-    rmdir(at, name)
-
-
-class _Emptying:
-    """Empties one directory. What lies deeper than DEEP is first moved up to the top, under another name."""
-
-    def __init__(self, top: int) -> None:
-        self._top = top
-        self._mount = mount_id(top)
-        self._moved = 0
-        self._prefix = f".deep-{os.urandom(8).hex()}-"
-
-    def run(self) -> None:
-        moved = -1
-        while moved != self._moved:
-            moved = self._moved
-            self._empty(self._top, 0)
-
-    def _empty(self, fd: int, depth: int) -> None:
-        with os.scandir(fd) as found:
-            children = [(child.name, child.is_dir(follow_symlinks=False)) for child in found]
-        for name, is_directory in children:
-            if not is_directory:
-                unlink(fd, name)
-            elif depth < DEEP:
-                self._descend(fd, name, depth)
-            else:
-                self._moved += 1
-                rename(fd, name, self._top, f"{self._prefix}{self._moved}")
-
-    def _descend(self, fd: int, name: str, depth: int) -> None:
-        below = _open_to_empty(fd, name)
-        try:
-            if mount_id(below) != self._mount:
-                raise OSError(errno.EBUSY, "is a mount point", name)
-            self._empty(below, depth + 1)
-        finally:
-            os.close(below)
-        rmdir(fd, name)
-
-
-def _open_to_empty(at: int, name: str) -> int:
-    """Return a descriptor of a directory whose entries we may remove, without root as well."""
-    if os.geteuid() != 0:
-        _allow_owner(at, name)
-    return os.open(name, DIRECTORY, dir_fd=at)
-
-
-def _allow_owner(at: int, name: str) -> None:
+def allow_owner(at: int, name: str) -> None:
     """Give the owner of a directory that goes away all rights on it (a directory has but one name)."""
     found = os.stat(name, dir_fd=at, follow_symlinks=False)
-    if stat.S_IMODE(found.st_mode) & 0o700 == 0o700:
+    if found.st_mode & 0o700 == 0o700:
         return
     handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
     try:
@@ -455,7 +380,7 @@ def create_file(at: int, name: str, data: bytes) -> None:
 def save(at: int, name: str, data: bytes) -> None:
     """Write a file of our own in full, synced, or not at all; what was at ``name`` is replaced."""
     beside = f".{name}.new"
-    remove(at, beside)  # of one that was killed
+    discard(at, beside)  # of one that was killed
     fd = create(at, beside)
     try:
         write(fd, data, beside)

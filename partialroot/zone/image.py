@@ -14,7 +14,6 @@ Building, replacing and removing an image happen under its lock.
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from partialroot.errors import BusyError, NoReceiptError, StoreError
 from partialroot.model import Action, FileType, Layer, Plan, Record
 from partialroot.zone import fs, journal, receipt
 from partialroot.zone.layer import LayerBuilder
+from partialroot.zone.removal import remove
 from partialroot.zone.store import Store, make_private
 
-MANIFEST = "manifest.json"
 _FRESH, _GONE = ".new-", ".old-"
 
 _checked: set[Path] = set()
@@ -48,28 +47,24 @@ def ensure_image(plan: Plan, store: Store, lost_owners: frozenset[tuple[int, int
     if plan.digest is None:
         raise ValueError("a plan without a digest has no image")
     make_private(plan.image_home, "the home of images")
-    actions = [action for action in plan.actions if action.entry.layer is Layer.SHARED]
     with store.lock_image(plan.image_home, plan.digest):
         home = fs.open_directory(plan.image_home)
         try:
-            lost = _ensure(plan, actions, home, lost_owners)
-            reasons = _save_reasons(actions, home, plan.digest)
+            lost = _ensure(plan, home, lost_owners)
+            reasons = _save_reasons(plan, home, plan.digest)
         finally:
             os.close(home)
     return Image(plan.image_home / plan.digest, reasons, tuple(lost))
 
 
-def _ensure(
-    plan: Plan, actions: Sequence[Action], home: int, lost_owners: frozenset[tuple[int, int]]
-) -> list[str]:
+def _ensure(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> list[str]:
     """Build the image unless it is usable; return what could not be kept."""
     name = str(plan.digest)
     path = plan.image_home / name
-    if path in _checked or is_intact(path):
-        _checked.add(path)
+    if is_intact(path):
         return []
     try:
-        builder = _build(plan, actions, home, lost_owners)
+        builder = _build(plan, home, lost_owners)
         if fs.exists(home, name):
             _carry_reasons(home, name)
             fs.rename(home, name, home, f"{_GONE}{name}-{os.urandom(4).hex()}")
@@ -78,24 +73,22 @@ def _ensure(
     except OSError as error:
         raise fs.failed(error, str(path)) from error
     finally:
-        fs.remove(home, _FRESH + name)
+        remove(home, _FRESH + name)
     _checked.add(path)
     return builder.lost
 
 
-def _build(
-    plan: Plan, actions: Sequence[Action], home: int, lost_owners: frozenset[tuple[int, int]]
-) -> LayerBuilder:
+def _build(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> LayerBuilder:
     fresh = f"{_FRESH}{plan.digest}"
-    fs.remove(home, fresh)  # of a builder that died
+    remove(home, fresh)  # of a builder that died
     fs.make_directory(home, fresh)
     top = os.open(fresh, fs.DIRECTORY, dir_fd=home)
     try:
         fs.drop_inherited(top)
         builder = LayerBuilder(top, plan.source, plan.image_home / fresh, lost_owners)
-        builder.build(actions)
+        builder.build(_shared(plan))
         records = [record._replace(reasons=()) for record in builder.records]
-        fs.save(top, MANIFEST, receipt.dump_manifest(records))
+        fs.save(top, receipt.MANIFEST, receipt.dump_manifest(records))
         fs.sync_all(top, "image")
     finally:
         os.close(top)
@@ -106,12 +99,21 @@ def _build(
 
 
 def is_intact(path: Path) -> bool:
-    """Whether an image is there and its files have the sizes, times, modes and owners of its manifest."""
+    """Whether an image is there and its files have the sizes, times, modes and owners of its manifest.
+
+    What was looked at once by this process is not looked at again.
+    """
+    if path in _checked:
+        return True
+    if not _is_as_built(path):
+        return False
+    _checked.add(path)
+    return True
+
+
+def _is_as_built(path: Path) -> bool:
     try:
-        data = receipt.read_own(path, MANIFEST)
-        if data is None:
-            return False
-        records = receipt.load_manifest(data, str(path / MANIFEST))
+        records = receipt.read_manifest(path)
         top = fs.open_directory(path)
     except (NoReceiptError, OSError):
         return False
@@ -131,7 +133,7 @@ def _is_as_recorded(dirs: fs.Dirs, record: Record) -> bool:
         found.st_mode & 0o7777 == record.mode
         and found.st_uid == record.uid
         and found.st_gid == record.gid
-        and fs.type_of(found) is record.type
+        and FileType.of(found.st_mode) is record.type
     )
     if record.type is not FileType.FILE:  # what is in a directory is judged by its own records
         return same
@@ -141,10 +143,20 @@ def _is_as_recorded(dirs: fs.Dirs, record: Record) -> bool:
 # --- reasons ----------------------------------------------------------------------------------------
 
 
-def _save_reasons(actions: Sequence[Action], home: int, digest: str) -> str:
-    """Write why each shared path is there, unless that is written already; return the file's name."""
-    data = receipt.dump_reasons({action.entry.path: action.entry.reasons for action in actions})
-    name = f"reasons-{hashlib.sha256(data).hexdigest()[:16]}.json"
+def reasons_of(plan: Plan) -> tuple[str, bytes]:
+    """Return why each shared path is there: the name of the file in the image, and its content."""
+    reasons = {entry.path: entry.reasons for entry in (action.entry for action in _shared(plan))}
+    data = receipt.dump_reasons(reasons)
+    return f"reasons-{hashlib.sha256(data).hexdigest()[:16]}.json", data
+
+
+def _shared(plan: Plan) -> list[Action]:
+    return [action for action in plan.actions if action.entry.layer is Layer.SHARED]
+
+
+def _save_reasons(plan: Plan, home: int, digest: str) -> str:
+    """Write the reasons unless they are written already; return the file's name."""
+    name, data = reasons_of(plan)
     top = os.open(digest, fs.DIRECTORY, dir_fd=home)
     try:
         if not fs.exists(top, name):
@@ -185,7 +197,7 @@ def release_image(store: Store, path: Path, settled: Path | None = None) -> bool
             _checked.discard(path)
             gone = f"{_GONE}{path.name}-{os.urandom(4).hex()}"
             fs.rename(home, path.name, home, gone)  # a half image is never found under its own name
-            fs.remove(home, gone)
+            remove(home, gone)
         finally:
             os.close(home)
     return True
@@ -206,7 +218,7 @@ def _sweep_one(store: Store, home: Path, fd: int, name: str) -> None:
     digest = name.removeprefix(_FRESH).removeprefix(_GONE).partition("-")[0]
     try:
         with store.lock_image(home, digest, wait_seconds=0):
-            fs.remove(fd, name)
+            remove(fd, name)
     except BusyError:  # its builder lives
         return
 

@@ -135,7 +135,7 @@ def all_intents(store: Store) -> tuple[Intent, ...]:
 def erase(store: Store, intent: Intent) -> None:
     """Forget ``intent``: all of it is done, or undone."""
     with store.directory("journal") as at:
-        fs.remove(at, zone_key(Path(intent.zonepath)))
+        fs.discard(at, zone_key(Path(intent.zonepath)))
 
 
 def _read(store: Store, at: int, key: str) -> Intent | None:

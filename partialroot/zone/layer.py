@@ -6,10 +6,36 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from partialroot.errors import ApplyError
-from partialroot.model import Action, Content, Entry, FileType, Identity, Method, Node, Record
+from partialroot.model import (
+    Action,
+    Content,
+    Entry,
+    FileType,
+    Identity,
+    Layer,
+    Method,
+    Node,
+    Plan,
+    Record,
+)
 from partialroot.zone import fs
 
 NO_CONTENT = Content("")
+MOUNT_POINT_MODE = 0o755
+LOST = ": could not be kept here: its "
+
+
+def private_actions(plan: Plan) -> list[Action]:
+    """Return the actions of a zone's own root, sorted, with the directories that an image is mounted on."""
+    points = [Entry(top, FileType.DIR, MOUNT_POINT_MODE, 0, 0, Layer.PRIVATE, ()) for top in plan.tops]
+    actions = [action for action in plan.actions if action.entry.layer is Layer.PRIVATE]
+    actions += [Action(entry, Method.MOUNT, "a mount point") for entry in points]
+    return sorted(actions, key=lambda action: action.entry.path)
+
+
+def lost_sentence(path: str, xattr: str) -> str:
+    """Return the warning for an xattr that could not be kept."""
+    return f"{path}{LOST}{xattr}"
 
 
 class LayerBuilder:
@@ -135,7 +161,7 @@ class LayerBuilder:
         meta = self._meta(action)
         lost = fs.set_meta(fd, meta, name)
         path = action.entry.path
-        self.lost += [f"{path}: its {key} could not be kept here" for key in lost]
+        self.lost += [lost_sentence(path, key) for key in lost]
         kept = tuple(pair for pair in meta.xattrs if pair[0] not in lost)
         return _record(action, os.fstat(fd), kept)
 
@@ -158,7 +184,7 @@ def _record(action: Action, found: os.stat_result, xattrs: tuple[tuple[str, byte
     entry = action.entry
     return Record(
         entry.path,
-        fs.type_of(found),
+        FileType.of(found.st_mode),
         stat.S_IMODE(found.st_mode),
         found.st_uid,
         found.st_gid,
@@ -169,10 +195,13 @@ def _record(action: Action, found: os.stat_result, xattrs: tuple[tuple[str, byte
         xattrs,
         action.method,
         entry.source,
-        _identity(entry.node),
+        identity_of(entry.node),
         entry.reasons,
     )
 
 
-def _identity(node: Node | None) -> Identity | None:
-    return None if node is None else Identity(node.dev, node.ino, node.size, node.mtime_ns, node.mode)
+def identity_of(node: Node | None) -> Identity | None:
+    """Return which source file ``node`` is; None for directories, symlinks, and what we make ourselves."""
+    if node is None or node.type is not FileType.FILE:
+        return None
+    return Identity(node.dev, node.ino, node.size, node.mtime_ns, node.mode)

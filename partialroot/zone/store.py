@@ -137,7 +137,7 @@ class Store:
     def unregister(self, zonepath: Path) -> None:
         """Take a zone off the register."""
         with self.directory("zones") as at:
-            fs.remove(at, zone_key(zonepath))
+            fs.discard(at, zone_key(zonepath))
 
     def registered(self, zonepath: Path) -> Registered | None:
         """Return what the register says of a zone, None when it does not know it."""

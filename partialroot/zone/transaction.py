@@ -15,8 +15,9 @@ from pathlib import Path
 from partialroot.errors import ApplyError, BusyError, PartialRootError
 from partialroot.zone import fs, image, journal
 from partialroot.zone.binds import Mounter
-from partialroot.zone.journal import Intent, Stamp, Step
+from partialroot.zone.journal import Intent, Stamp, Step, Touched
 from partialroot.zone.receipt import NAME as RECEIPT
+from partialroot.zone.removal import remove
 from partialroot.zone.store import Registered, Store
 from partialroot.zone.zonepath import WORK_NAMES
 
@@ -160,8 +161,8 @@ class _Work:
         with fs.Dirs(zone) as dirs:
             for step in reversed(self._intent.steps):
                 _back(dirs, step)
-        fs.remove(zone, NEW)
-        fs.remove(zone, OLD)
+        remove(zone, NEW)
+        remove(zone, OLD)
         self._stamp(zone, after=False)
         if self._intent.binds_before and self._mounter:
             self._mounter.up(self._path, self._intent.binds_before)
@@ -255,8 +256,8 @@ def _finish(store: Store, intent: Intent) -> None:
     with _zonepath(intent) as zone:
         removed = zone is None or receipt_bytes(zone) is None
         if zone is not None:
-            fs.remove(zone, OLD)
-            fs.remove(zone, NEW)
+            remove(zone, OLD)
+            remove(zone, NEW)
             fs.sync(zone, "zonepath")
     zonepath = Path(intent.zonepath)
     if removed:
@@ -287,6 +288,15 @@ def missing_directories(zonepath: Path) -> tuple[str, ...]:
 def stamp_of(found: os.stat_result) -> Stamp:
     """Return what a directory is like now."""
     return Stamp(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
+
+
+def touch_zonepath(zonepath: Path) -> tuple[Touched, ...]:
+    """Return the zonepath, if it is there, as a directory that changes and becomes private."""
+    try:
+        before = stamp_of(os.lstat(zonepath))
+    except FileNotFoundError:
+        return ()
+    return (Touched(".", before, before._replace(mode=PRIVATE_MODE)),)
 
 
 def _make_directories(intent: Intent) -> None:

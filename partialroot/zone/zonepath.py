@@ -10,7 +10,7 @@ from partialroot.zone import receipt
 
 _SYSTEM = "/usr /bin /sbin /etc /boot /proc /sys /dev /run /devices /system /kernel /platform"
 SYSTEM = frozenset(map(Path, _SYSTEM.split()))
-STICKY = frozenset(map(Path, "/tmp /var/tmp".split()))
+STICKY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 -- known, not used
 HOME_NAME = ".partialroot"
 WORK_NAMES = (".partialroot-new", ".partialroot-old")
 

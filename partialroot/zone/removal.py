@@ -1,0 +1,74 @@
+"""Removes a tree that may be hostile: follows no symlink, enters no mount, takes little at any depth."""
+
+import errno
+import os
+import stat
+
+from partialroot.zone import fs
+
+DEEP = 64
+
+
+def remove(at: int, name: str) -> None:
+    """Remove whatever is at ``name``, a whole tree too; nothing to remove is fine.
+
+    Symlinks are removed, never followed; a mount below is EBUSY, found before anything in it is touched.
+    Trees of any depth take a bounded number of descriptors.
+    """
+    found = fs.status(at, name)
+    if found is None:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        fs.unlink(at, name)
+        return
+    top = _open_to_empty(at, name)
+    try:
+        _Emptying(top).run()
+    finally:
+        os.close(top)
+    fs.rmdir(at, name)
+
+
+class _Emptying:
+    """Empties one directory. What lies deeper than DEEP is first moved up to the top, under another name."""
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._mount = fs.mount_id(top)
+        self._moved = 0
+        self._prefix = f".deep-{os.urandom(8).hex()}-"
+
+    def run(self) -> None:
+        moved = -1
+        while moved != self._moved:
+            moved = self._moved
+            self._empty(self._top, 0)
+
+    def _empty(self, fd: int, depth: int) -> None:
+        with os.scandir(fd) as found:
+            children = [(child.name, child.is_dir(follow_symlinks=False)) for child in found]
+        for name, is_directory in children:
+            if not is_directory:
+                fs.unlink(fd, name)
+            elif depth < DEEP:
+                self._descend(fd, name, depth)
+            else:
+                self._moved += 1
+                fs.rename(fd, name, self._top, f"{self._prefix}{self._moved}")
+
+    def _descend(self, fd: int, name: str, depth: int) -> None:
+        below = _open_to_empty(fd, name)
+        try:
+            if fs.mount_id(below) != self._mount:
+                raise OSError(errno.EBUSY, "is a mount point", name)
+            self._empty(below, depth + 1)
+        finally:
+            os.close(below)
+        fs.rmdir(fd, name)
+
+
+def _open_to_empty(at: int, name: str) -> int:
+    """Return a descriptor of a directory whose entries we may remove, without root as well."""
+    if os.geteuid() != 0:
+        fs.allow_owner(at, name)
+    return os.open(name, fs.DIRECTORY, dir_fd=at)

@@ -1,0 +1,83 @@
+"""Where a zone is made, and what is the same whether it is made or changed."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from partialroot import __version__
+from partialroot.model import Method, Plan, Receipt, Record, Request
+from partialroot.zone.binds import Mounter
+from partialroot.zone.image import Image
+from partialroot.zone.journal import Binds
+from partialroot.zone.store import Store
+
+ROOT, IMAGE, CONFIG = "root", "image", "config.json"
+
+
+class Site:
+    """Where a zone is made or taken away, and what is needed of the host for it.
+
+    ``mounter`` is None where nothing is mounted by us: on illumos, or where mounting is not possible.
+    ``lost_owners`` are those that cannot be given to a file here.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        zonepath: Path,
+        mounter: Mounter | None,
+        lost_owners: frozenset[tuple[int, int]] = frozenset(),
+    ) -> None:
+        self.store = store
+        self.zonepath = zonepath
+        self.mounter = mounter
+        self.lost_owners = lost_owners
+
+    def binds(self, made: Receipt | None) -> Binds | None:
+        """Return what is mounted for a receipt."""
+        if made is None or made.image is None or self.mounter is None:
+            return None
+        return Binds(made.image, made.mounts)
+
+    def binds_of(self, plan: Plan) -> Binds | None:
+        """Return what will be mounted for a plan."""
+        path = image_path(plan)
+        return None if path is None or self.mounter is None else Binds(path, plan.tops)
+
+
+def image_path(plan: Plan) -> str | None:
+    """Return the directory of a plan's image on the host, None if it has none."""
+    return str(plan.image_home / plan.digest) if plan.digest else None
+
+
+def make_receipt(
+    plan: Plan,
+    zonepath: Path,
+    request: Request,
+    image: Image | None,
+    records: Iterable[Record],
+    lost: Iterable[str],
+) -> Receipt:
+    """Return the receipt of a zone made by ``plan``, with what was measured."""
+    recorded = [record for record in records if record.method is not Method.MOUNT]  # hidden by the mounts
+    return Receipt(
+        zonepath=str(zonepath),
+        request=request,
+        profiles=plan.profiles,
+        digest=plan.digest,
+        image=str(image.path) if image else None,
+        reasons=image.reasons if image else None,
+        mounts=plan.tops,
+        entries=tuple(sorted(recorded, key=lambda record: record.path)),
+        settings=plan.settings,
+        warnings=(*plan.warnings, *lost),
+        created=time.time(),
+        version=__version__,
+    )
+
+
+def dump_config(config: Mapping[str, Any]) -> bytes:
+    """Return the OCI bundle's spec as a file's content."""
+    return json.dumps(config, sort_keys=True, indent=1).encode() + b"\n"

@@ -1,0 +1,234 @@
+"""A zone that is there becomes what another plan says; what its tenant did is never lost."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from needs import needs
+from spaces import mounts_below
+from treedump import differences, dump
+from zones import REQUEST, directory, plan_of, site_at, taken, text, whole_plan
+
+from partialroot.errors import ConflictError
+from partialroot.model import Action, Layer, Method, Plan, Receipt
+from partialroot.zone import apply, fs, receipt
+from partialroot.zone.verify import verify
+
+pytestmark = needs("root", "mount")
+
+
+class Zone:
+    """A zone whose private files are texts, beside a shared /usr."""
+
+    def __init__(self, scratch: Path, source: Path) -> None:
+        self.scratch, self.source = scratch, source
+        self.path = scratch / "zone"
+        self.root = self.path / "root"
+        self.site = site_at(scratch / "store", self.path)
+
+    def plan(self, *private: Action, tops: Iterable[str] = ("/usr",)) -> Plan:
+        shared = [
+            taken(self.source, "/usr", Layer.SHARED, Method.MOUNT),
+            taken(self.source, "/usr/tool", Layer.SHARED),
+        ]
+        chosen = shared if tops else []
+        return plan_of(self.source, self.site.store.root, [*chosen, *private], tuple(tops))
+
+    def create(self, *private: Action) -> Receipt:
+        return apply.create(self.plan(*private), self.site, REQUEST, {"a": 1})
+
+    def update(self, *private: Action, tops: Iterable[str] = ("/usr",)) -> bool:
+        plan = self.plan(*private, tops=tops)
+        return apply.update(plan, self.site, REQUEST, {"a": 1}, self.receipt)
+
+    @property
+    def receipt(self) -> Receipt:
+        found = receipt.read(self.path)
+        assert found is not None
+        return found
+
+    def findings(self) -> list[tuple[str, str]]:
+        return [(one.path, one.kind) for one in verify(self.path, self.receipt)]
+
+
+@pytest.fixture
+def zone(scratch: Path, tmp_path: Path) -> Zone:
+    source = scratch / "tools"
+    (source / "usr").mkdir(parents=True)
+    (source / "usr/tool").write_text("tool")
+    return Zone(scratch, source)
+
+
+def effects(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    seen: list[tuple[str, str]] = []
+    monkeypatch.setattr(fs, "observe", lambda name, path: seen.append((name, path)))
+    return seen
+
+
+def test_the_same_again_is_nothing_to_do(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
+    private = [directory("/etc"), text("/etc/motd", "hello")]
+    zone.create(*private)
+    before = dump(zone.path)
+    seen = effects(monkeypatch)
+    assert not zone.update(*private)
+    assert seen == []
+    assert differences(before, dump(zone.path)) == []
+
+
+def test_whole_source_again_is_nothing_to_do(
+    source: Path, store: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = site_at(store, scratch / "zone")
+    made = apply.create(whole_plan(source, store), site, REQUEST, {})
+    seen = effects(monkeypatch)
+    assert not apply.update(whole_plan(source, store), site, REQUEST, {}, made)
+    assert seen == []
+
+
+def test_mounts_lost_in_a_reboot_come_back(zone: Zone) -> None:
+    private = [directory("/etc")]
+    made = zone.create(*private)
+    binds = zone.site.binds(made)
+    assert binds is not None and zone.site.mounter is not None
+    zone.site.mounter.down(zone.path, binds)
+    assert not (zone.root / "usr/tool").exists()
+    assert zone.update(*private)
+    assert (zone.root / "usr/tool").read_text() == "tool"
+
+
+def test_unedited_files_are_replaced_added_and_removed(zone: Zone) -> None:
+    zone.create(directory("/etc"), text("/etc/a", "1"), text("/etc/gone", "x"), text("/b", "b", 0o600))
+    assert zone.update(directory("/etc"), text("/etc/a", "2"), text("/etc/new", "n"), text("/b", "b", 0o640))
+    assert (zone.root / "etc/a").read_text() == "2"
+    assert (zone.root / "etc/new").read_text() == "n"
+    assert os.stat(zone.root / "b").st_mode & 0o7777 == 0o640
+    assert sorted(os.listdir(zone.root / "etc")) == ["a", "new"]
+    assert sorted(os.listdir(zone.path)) == ["config.json", "image", "receipt.json", "root"]
+    assert zone.findings() == []
+
+
+def test_whole_directories_come_and_go(zone: Zone) -> None:
+    zone.create(directory("/srv"), directory("/srv/www", 0o750), text("/srv/www/index", "1"))
+    assert zone.update(directory("/var"), directory("/var/log", 0o1777), text("/var/log/x", "1"))
+    assert sorted(os.listdir(zone.root)) == ["usr", "var"]
+    assert os.stat(zone.root / "var/log").st_mode & 0o7777 == 0o1777
+    assert zone.findings() == []
+
+
+def test_an_edited_file_is_kept_and_the_new_one_put_beside(zone: Zone) -> None:
+    zone.create(directory("/etc"), text("/etc/a", "1"))
+    (zone.root / "etc/a").write_text("mine")
+    assert zone.update(directory("/etc"), text("/etc/a", "2"))
+    assert (zone.root / "etc/a").read_text() == "mine"
+    assert (zone.root / "etc/a.new").read_text() == "2"
+    assert "/etc/a: edited in the zone and kept; see /etc/a.new" in zone.receipt.warnings
+    assert zone.findings() == [("/etc/a", "edited"), ("/etc/a.new", "extra")]
+    assert not zone.update(directory("/etc"), text("/etc/a", "2"))
+    assert zone.update(directory("/etc"), text("/etc/a", "3"))
+    assert (zone.root / "etc/a.new").read_text() == "3"
+
+
+def test_an_edit_is_kept_where_nothing_new_is_offered(zone: Zone) -> None:
+    private = [directory("/etc"), text("/etc/a", "1")]
+    zone.create(*private)
+    (zone.root / "etc/a").write_text("mine")
+    assert not zone.update(*private)
+    assert os.listdir(zone.root / "etc") == ["a"]
+
+
+def test_an_edited_file_no_profile_wants_any_more_is_kept(zone: Zone) -> None:
+    zone.create(directory("/etc"), text("/etc/a", "1"), text("/etc/b", "1"))
+    (zone.root / "etc/a").write_text("mine")
+    assert zone.update()
+    assert os.listdir(zone.root / "etc") == ["a"]
+    assert any(one.startswith("/etc/a: edited") for one in zone.receipt.warnings)
+
+
+def test_a_tenant_s_own_file_where_a_new_one_is_wanted_is_kept(zone: Zone) -> None:
+    zone.create(directory("/etc"))
+    (zone.root / "etc/a").write_text("mine")
+    (zone.root / "etc/same").write_text("same")
+    assert zone.update(directory("/etc"), text("/etc/a", "1"), text("/etc/same", "same"))
+    assert (zone.root / "etc/a").read_text() == "mine"
+    assert (zone.root / "etc/a.new").read_text() == "1"
+    assert not (zone.root / "etc/same.new").exists()
+
+
+def test_what_the_tenant_removed_comes_back(zone: Zone) -> None:
+    private = [directory("/etc"), directory("/etc/d"), text("/etc/d/a", "1"), text("/etc/b", "b")]
+    zone.create(*private)
+    shutil.rmtree(zone.root / "etc/d")
+    (zone.root / "etc/b").chmod(0o666)
+    assert zone.update(*private)
+    assert (zone.root / "etc/d/a").read_text() == "1"
+    assert zone.findings() == []
+
+
+def test_modes_of_directories_are_brought_back(zone: Zone) -> None:
+    zone.create(directory("/srv", 0o750), text("/srv/a", "1"))
+    (zone.root / "srv").chmod(0o777)
+    assert zone.update(directory("/srv", 0o750), text("/srv/a", "1"))
+    assert os.stat(zone.root / "srv").st_mode & 0o7777 == 0o750
+
+
+def test_a_directory_swapped_for_a_link_is_refused_untouched(zone: Zone, tmp_path: Path) -> None:
+    zone.create(directory("/etc"), directory("/etc/d"), text("/etc/d/a", "1"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.rmtree(zone.root / "etc/d")
+    (zone.root / "etc/d").symlink_to(outside)
+    before = dump(zone.path)
+    with pytest.raises(ConflictError, match="the zone has a symlink where a directory is to be"):
+        zone.update(directory("/etc"), directory("/etc/d"), text("/etc/d/a", "2"), text("/etc/d/b", "2"))
+    assert differences(before, dump(zone.path)) == []
+    assert os.listdir(outside) == []
+
+
+def test_a_directory_becomes_a_file_and_a_file_a_directory(zone: Zone) -> None:
+    zone.create(directory("/d"), text("/d/a", "1"), text("/f", "1"))
+    assert zone.update(text("/d", "now a file"), directory("/f"), text("/f/a", "1"))
+    assert (zone.root / "d").read_text() == "now a file"
+    assert (zone.root / "f/a").read_text() == "1"
+    assert zone.findings() == []
+
+
+def test_from_shared_to_private_and_back(zone: Zone) -> None:
+    zone.create(directory("/etc"))
+    old_image = Path(zone.receipt.image or "")
+    private = [taken(zone.source, "/usr", Layer.PRIVATE), taken(zone.source, "/usr/tool", Layer.PRIVATE)]
+    assert zone.update(directory("/etc"), *private, tops=())
+    assert mounts_below(zone.path) == []
+    assert (zone.root / "usr/tool").read_text() == "tool"
+    assert os.stat(zone.root / "usr/tool").st_nlink == 1
+    assert not old_image.exists()
+    assert not (zone.path / "image").is_symlink()
+    assert zone.findings() == []
+    assert zone.update(directory("/etc"))
+    assert mounts_below(zone.path) == [str(zone.root / "usr")]
+    assert zone.findings() == []
+
+
+def test_a_new_image_is_flipped_and_the_old_one_goes(zone: Zone) -> None:
+    zone.create(directory("/etc"))
+    old_image = Path(zone.receipt.image or "")
+    fresh = zone.source / "usr/fresh"
+    fresh.write_text("newer tool")
+    fresh.rename(zone.source / "usr/tool")
+    assert zone.update(directory("/etc"))
+    assert (zone.root / "usr/tool").read_text() == "newer tool"
+    assert not old_image.exists()
+    assert zone.findings() == []
+
+
+def test_a_damaged_image_is_rebuilt(zone: Zone) -> None:
+    made = zone.create(directory("/etc"))
+    image = Path(made.image or "")
+    (image / "usr/tool").unlink()
+    from partialroot.zone import image as images
+
+    images._checked.clear()
+    assert zone.update(directory("/etc"))
+    assert (zone.root / "usr/tool").read_text() == "tool"
+    assert zone.findings() == []
