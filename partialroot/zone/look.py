@@ -7,7 +7,7 @@ opened. So there are no loops, no way out of the root, and nothing that blocks.
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from errno import ENOTSUP, ESTALE
 from typing import NamedTuple
@@ -70,7 +70,7 @@ class _Level:
         os.close(self.descriptor)
 
 
-def walk(root: int, enter: Callable[[Found], bool] = lambda found: True) -> Iterator[Found]:
+def walk(root: int, enter: Callable[[Found], bool] = lambda found: True) -> Generator[Found, None, None]:
     """Yield everything below the open directory ``root``, parents first, in no order.
 
     A directory that ``enter`` (asked when the walk goes on) refuses is shown and not entered; so is one on
