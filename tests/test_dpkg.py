@@ -126,8 +126,8 @@ def test_who_is_installed(root: Path) -> None:
     [
         ("dpkg", ["/usr", "/usr/bin", "/usr/bin/dpkg"]),
         ("dpkg:amd64", ["/usr", "/usr/bin", "/usr/bin/dpkg"]),
-        ("tool:all", ["/bin", "/usr/bin/tool.real", "/etc", "/etc/tool.conf", "/etc/old tool.conf", "/usr/share",
-                      "/usr/share/tool.local"]),
+        ("tool:all", ["/bin", "/usr/bin/tool.real", "/etc", "/etc/tool.conf", "/etc/old tool.conf",
+                      "/usr/share", "/usr/share/tool.local"]),
         ("wrapper", ["/bin", "/usr/bin/tool", "/usr/share/tool.local"]),
         ("libx1", ["/usr/lib/x86_64-linux-gnu/libx.so.1", "/usr/share/doc/libx1"]),
         ("libx1:i386", ["/usr/lib/i386-linux-gnu/libx.so.1", "/usr/share/doc/libx1"]),

@@ -36,7 +36,9 @@ class Kernel:
     def find(self, path: str, flags: int = 0) -> tuple[str, os.stat_result] | None:
         """Return the real path inside the root and its lstat, None if the path leads nowhere."""
         how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC | flags, 0, RESOLVE_IN_ROOT)
-        found = self.call(OPENAT2, self.descriptor, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        asked = (OPENAT2, self.descriptor, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        while (found := self.call(*asked)) < 0 and ctypes.get_errno() == errno.EAGAIN:
+            pass  # somebody renamed or mounted something meanwhile, so the kernel was not sure
         if found < 0:
             assert ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
             return None
