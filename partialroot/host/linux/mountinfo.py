@@ -45,9 +45,9 @@ class MountTable(tuple[Mount, ...]):
     @cached_property
     def _root(self) -> Mount:
         """The mount at ``/``; one without a ``dev`` where the table has none."""
-        ids = {mount.id for mount in self}
-        orphans = [mount for mount in self if mount.parent not in ids or mount.parent == mount.id]
-        unknown = Mount(orphans[0].parent if orphans else 0, 0, "", "/", "/", (), (), "", "")
+        orphans = [one for one in self if one.parent not in self._by_id or one.parent == one.id]
+        nowhere = orphans[0].parent if orphans else min(self._by_id, default=0) - 1
+        unknown = Mount(nowhere, nowhere, "", "/", "/", (), (), "", "")
         return next((mount for mount in orphans if mount.point == "/"), unknown)
 
     @cached_property
@@ -76,8 +76,9 @@ class MountTable(tuple[Mount, ...]):
     def below(self, path: str | os.PathLike[str]) -> tuple[Mount, ...]:
         """Return the mounts at or below a path, in the order in which they can be unmounted."""
         top = os.fspath(path).rstrip("/")
-        inside = [mount for mount in self if mount.point == top or mount.point.startswith(top + "/")]
-        return tuple(sorted(inside, key=self._depth, reverse=True))
+        # Children first; of others the latest first, since it may hide what was there before.
+        latest = [mount for mount in reversed(self) if mount.point == top or mount.point.startswith(top + "/")]
+        return tuple(sorted(latest, key=lambda mount: -self._depth(mount)))
 
     def inside(self, path: str | os.PathLike[str]) -> tuple[str, str]:
         """Return the file system that holds a path (``major:minor``) and the path's name inside of it."""
@@ -93,6 +94,7 @@ class MountTable(tuple[Mount, ...]):
 
     @cached_property
     def _by_id(self) -> dict[int, Mount]:
+        """Each mount by its id."""
         return {mount.id: mount for mount in self}
 
     def _depth(self, mount: Mount) -> int:
@@ -115,7 +117,7 @@ def parse(text: str) -> MountTable:
     return MountTable({mount.id: mount for mount in mounts}.values())
 
 
-def read_mounts(process: int | str = "self") -> MountTable:
+def read(process: int | str = "self") -> MountTable:
     """Return the mounts that a process sees. Raises OSError if it is gone or not ours to look at."""
     return parse(read_text(process))
 

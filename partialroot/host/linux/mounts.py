@@ -20,7 +20,7 @@ from partialroot.paths import RootPath
 
 State = Literal["present", "absent", "foreign"]
 
-_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+_PLACE = os.O_PATH | os.O_DIRECTORY
 _INSIDE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _ON_ROOT = _INSIDE | syscalls.RESOLVE_NO_XDEV
 
@@ -162,7 +162,7 @@ def _is_mounted(top: int, at: RootPath) -> bool:
 @contextmanager
 def _opened(root: Path) -> Iterator[int]:
     """Hold the root open."""
-    top = os.open(root, _PLACE | os.O_CLOEXEC)
+    top = os.open(root, _PLACE | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield top
     finally:

@@ -1,0 +1,88 @@
+"""Running a function in a child process with fewer rights: as another user, in namespaces of its own."""
+
+import ctypes
+import os
+import pickle
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+CAP_SYS_ADMIN, CAPABILITY_VERSION_3 = 21, 0x20080522
+NOBODY = 65534
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+T = TypeVar("T")
+
+
+def in_child(prepare: Callable[[], None], work: Callable[[], T]) -> T:
+    """Return what ``work`` returns in a forked child, after ``prepare`` there.
+
+    The child is this program as it is: nothing is executed, so nothing needs to be readable for it.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            prepare()
+            answer: tuple[bool, T | str] = (True, work())
+        except BaseException:
+            answer = (False, traceback.format_exc())
+        with os.fdopen(writer, "wb") as pipe:
+            pickle.dump(answer, pipe)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    worked, result = pickle.loads(said)
+    assert worked, result
+    return result  # type: ignore[no-any-return]
+
+
+def as_nobody() -> None:
+    """Become a user without any rights."""
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def in_user_namespace() -> None:
+    """Become root of a user namespace in which there is only one user; the mounts stay the outside's."""
+    uid, gid = os.geteuid(), os.getegid()
+    _unshare(CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+
+
+def in_user_and_mount_namespace() -> None:
+    """As above, with a mount namespace that is its own: the outside's mounts in it are locked."""
+    in_user_namespace()
+    _unshare(CLONE_NEWNS)
+
+
+def in_mount_namespace() -> None:
+    """Have a mount namespace of one's own, with the same propagation."""
+    _unshare(CLONE_NEWNS)
+
+
+def without_sys_admin() -> None:
+    """Lose CAP_SYS_ADMIN and nothing else."""
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; the low words, then the high ones
+    _check(_libc.capget(header, sets))
+    for index in range(3):
+        sets[index] &= ~(1 << CAP_SYS_ADMIN)
+    _check(_libc.capset(header, sets))
+
+
+def _unshare(flags: int) -> None:
+    _check(_libc.unshare(flags))
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
