@@ -1,0 +1,64 @@
+"""A zone that was populated for real, for the tests that look at it afterwards."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from zones import REQUEST, site_at, whole_plan
+
+from partialroot.model import Method, Plan, Receipt
+from partialroot.zone import apply
+
+
+class Ready(NamedTuple):
+    """A zone's path and receipt, with the store and the source it was made from."""
+
+    path: Path
+    receipt: Receipt
+    store: Path
+    source: Path
+
+    @property
+    def root(self) -> Path:
+        """The zone's own root on the host."""
+        return self.path / "root"
+
+    @property
+    def image(self) -> Path:
+        """The image's directory on the host."""
+        return Path(str(self.receipt.image))
+
+
+Make = Callable[..., Ready]
+
+
+@pytest.fixture
+def make_zone(source: Path, store: Path, scratch: Path) -> Make:
+    """A function ``make_zone(name="zone", mount=False)`` that populates a zone from all of ``source``."""
+
+    def make(name: str = "zone", *, mount: bool = False) -> Ready:
+        site = site_at(store, scratch / name, mount=mount)
+        plan = without_linked_rights(whole_plan(source, store))
+        made = apply.create(plan, site, replace(REQUEST, source=str(source)), {"ociVersion": "1.0.2"})
+        return Ready(site.zonepath, made, store, source)
+
+    return make
+
+
+@pytest.fixture
+def zone(make_zone: Make) -> Ready:
+    """A zone without its mounts, as after a reboot."""
+    return make_zone()
+
+
+def without_linked_rights(plan: Plan) -> Plan:
+    """Return the plan with set-id files copied into the image, as the planner has it."""
+    actions = [
+        replace(action, method=Method.COPY)
+        if action.method is Method.LINK and action.entry.mode & 0o6000
+        else action
+        for action in plan.actions
+    ]
+    return replace(plan, actions=tuple(actions))
