@@ -1,5 +1,6 @@
 """The state of a zone: broken > drifted > stale > current, and because of what."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -108,6 +109,8 @@ def why_changed(record: Record, tree: Tree) -> str:
 
     A file replaced by its like has not: the same content and mode is what a refresh would find.
     """
+    if record.type is FileType.SYMLINK:
+        return _why_led_elsewhere(record, tree)
     if record.identity is None:
         return ""
     node = tree.lstat(source_of(record))
@@ -117,18 +120,23 @@ def why_changed(record: Record, tree: Tree) -> str:
         return f"is a {node.type} now"
     if node.mode != record.identity.mode:
         return f"has mode {node.mode:04o} now"
-    if record.type is FileType.SYMLINK:
-        return "" if node.target == record.target else f"leads to {node.target} now"
     before = (record.identity.ino, record.identity.size, record.identity.mtime_ns)
-    if record.type is FileType.DIR or before == (node.ino, node.size, node.mtime_ns):
+    if before == (node.ino, node.size, node.mtime_ns) or _has_content(record, tree):
         return ""
-    return "" if _has_content(record, tree) else "has changed"
+    return "has changed"
+
+
+def _why_led_elsewhere(record: Record, tree: Tree) -> str:
+    """A symlink's record does not say whether the source had it; ours to private homes it did not."""
+    node = tree.lstat(source_of(record))
+    made_here = RootPath(record.target or "/").is_below(PRIVATE_HOME)
+    if node is None or made_here or node.target in (None, record.target):
+        return ""
+    return f"leads to {node.target} now"
 
 
 def _has_content(record: Record, tree: Tree) -> bool:
     """Whether the source's file still has the content that was recorded."""
-    import os
-
     try:
         descriptor = tree.open(source_of(record))
     except SourceError:
