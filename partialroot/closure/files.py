@@ -1,0 +1,137 @@
+"""The source's files as the zone will see them: what is excluded is not there."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from partialroot.closure.elf import MAGIC, Elf, read_elf
+from partialroot.closure.scripts import LINE
+from partialroot.errors import SourceError
+from partialroot.model import FileType, Node
+from partialroot.paths import ROOT, RootPath
+from partialroot.source.tree import Tree
+
+
+class Found(NamedTuple):
+    """Something that exists, by the ``name`` it was asked for, which may have ``..`` in it.
+
+    ``links`` are the symlinks passed on the way, ``crossed`` the directories that are only passed through.
+    """
+
+    name: str
+    real: RootPath
+    node: Node
+    links: tuple[RootPath, ...]
+    crossed: tuple[RootPath, ...] = ()
+
+
+class Content(NamedTuple):
+    """What is in a regular file: an ELF object, or its first bytes, as many as the kernel looks at."""
+
+    elf: Elf | None
+    head: bytes
+
+
+class Files:
+    """Finds and reads files, each once.
+
+    ``texts`` are files the zone gets whatever the source has there. ``troubles`` collects what could not be
+    read or is damaged, and why; ``shut`` the names that led to something excluded.
+    """
+
+    def __init__(
+        self, tree: Tree, excluded: Callable[[RootPath], bool], texts: Mapping[RootPath, bytes]
+    ) -> None:
+        self.tree = tree
+        self.texts = texts
+        self.troubles: dict[RootPath, str] = {}
+        self.shut: set[str] = set()
+        self._excluded = excluded
+        self._found: dict[str, Found | None] = {}
+        self._contents: dict[RootPath, Content] = {}
+
+    def find(self, name: str) -> Found | None:
+        """Return what is at an absolute path; None when nothing is, or when the zone does not want it."""
+        try:
+            return self._found[name]
+        except KeyError:
+            found = self._found[name] = self._look(name)
+            return found
+
+    def file(self, name: str) -> Found | None:
+        """Like :meth:`find`, for regular files only."""
+        found = self.find(name)
+        return found if found is not None and found.node.type is FileType.FILE else None
+
+    def content(self, found: Found) -> Content:
+        """Return what is in a regular file; nothing when it cannot be read."""
+        try:
+            return self._contents[found.real]
+        except KeyError:
+            content = self._contents[found.real] = self._read(found)
+            return content
+
+    def text(self, name: str) -> str | None:
+        """Return a whole text file, the zone's own or the source's; None when there is none or it is huge."""
+        data = self.texts.get(RootPath(name))
+        found = self.file(name)
+        if data is None and found is not None:
+            try:
+                data = self.tree.read(found.real)
+            except SourceError as error:
+                self.troubles[found.real] = error.message
+        return None if data is None else data.decode("utf-8", "surrogateescape")
+
+    def bytes(self, found: Found, limit: int = 1 << 23) -> bytes:
+        """Return all of a file; nothing when it cannot be read or has more than ``limit`` bytes."""
+        try:
+            return self.tree.read(found.real, limit)
+        except SourceError as error:
+            self.troubles[found.real] = error.message
+            return b""
+
+    def _look(self, name: str) -> Found | None:
+        if not name.startswith("/"):
+            return None
+        found = self._climb(name) if "/.." in name else self._walk(name)
+        if found is not None and any(map(self._excluded, (found.real, *found.links))):
+            self.shut.add(name)
+            return None
+        return found
+
+    def _walk(self, name: str) -> Found | None:
+        path = RootPath.parse(name) if "//" in name or "/." in name else RootPath(name)
+        real, node, links = self.tree.resolve(path)
+        return None if node is None else Found(name, real, node, links)
+
+    def _climb(self, name: str) -> Found | None:
+        """Walk as the kernel does: ``..`` leads out of the directory a symlink led to."""
+        here, links, crossed = ROOT, list[RootPath](), list[RootPath]()
+        for part in name.split("/"):
+            if part == "..":
+                crossed.append(here)
+                here = here.parent
+            elif part not in ("", "."):
+                found = self.tree.resolve(here / part)
+                here = found.real
+                links += found.links
+                if found.node is None:
+                    return None
+        node = self.tree.resolve(here).node
+        return None if node is None else Found(name, here, node, tuple(links), tuple(crossed))
+
+    def _read(self, found: Found) -> Content:
+        nothing = Content(None, b"")
+        try:
+            descriptor = self.tree.open_node(found.real, found.node)
+        except SourceError as error:
+            self.troubles[found.real] = error.message
+            return nothing
+        try:
+            head = os.pread(descriptor, LINE, 0)
+            return Content(read_elf(descriptor) if head.startswith(MAGIC) else None, head)
+        except SourceError as error:
+            self.troubles[found.real] = error.message
+            return nothing
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,163 @@
+"""In which order glibc loads what a program needs, and what counts as loaded already: elf/dl-deps.c.
+
+Breadth first; a filter's objects come right before the one that names them. A name is not searched again
+when it is the name, the path or the DT_SONAME of something loaded; a file is not loaded twice.
+"""
+
+from typing import NamedTuple
+
+from partialroot.closure import notes
+from partialroot.closure.linker.glibc import Choice, Glibc, Library
+
+_RULES = {"needed": "needed", "filter": "filter", "auxiliary": "filter"}
+
+
+class Edge(NamedTuple):
+    """``origin`` needs ``library`` by ``rule``; ``variant`` if the linker maps something else here."""
+
+    rule: str
+    origin: str
+    library: Library
+    variant: bool
+
+
+class Absent(NamedTuple):
+    """A name that led to nothing, with what the search says of it."""
+
+    rule: str
+    origin: str
+    name: str
+    choice: Choice
+
+
+class Loaded:
+    """An object in the map. ``path`` is where its needs are sought, ``chain`` what those inherit of it."""
+
+    __slots__ = ("chain", "done", "library", "origin", "path", "variant")
+
+    def __init__(self, linker: Glibc, library: Library, caller: "Loaded | None", variant: bool) -> None:
+        self.library = library
+        self.variant = variant
+        self.done = False
+        self.origin = library.found.name.rpartition("/")[0] or "/"
+        elf = library.elf
+        inherited: tuple[str, ...] = () if caller is None else caller.chain
+        if elf.runpath is not None:  # a DT_RPATH beside it is ignored, by those it loads too
+            self.chain: tuple[str, ...] = inherited
+            self.path = linker.directories(elf.runpath, self.origin)
+        else:
+            own = () if elf.rpath is None else linker.directories(elf.rpath, self.origin)
+            self.chain = self.path = own + inherited
+
+
+class LinkMap:
+    """What one program, or one module on its own, gets loaded.
+
+    ``edges`` says what needs what, each thing after what first needs it; ``absent`` what is not there.
+    """
+
+    def __init__(self, linker: Glibc) -> None:
+        self.edges: list[Edge] = []
+        self.absent: list[Absent] = []
+        self._linker = linker
+        self._known: list[Loaded] = []
+        self._names: dict[str, Loaded] = {}
+        self._files: dict[tuple[int, int], Loaded] = {}
+        self._variants: list[tuple[Library, Loaded | None, str, str]] = []
+        if linker.interpreter is not None:
+            elf = linker.files.content(linker.interpreter).elf
+            if elf is not None:
+                self._add(Library(linker.interpreter, elf), None).done = True
+
+    def start(self, library: Library) -> None:
+        """Begin with a program, or with a library as if it were one."""
+        self._add(library, None)
+        self._run()
+
+    def open(self, name: str, rule: str, origin: str) -> Library | None:
+        """Load what is opened by name at run time (dlopen), and all it needs."""
+        loaded = self._reach(name, None, rule, origin)
+        self._run()
+        return None if loaded is None else loaded.library
+
+    def follow_notes(self) -> None:
+        """Load what the objects' notes say they open; of alternatives the first that is there."""
+        for loaded in self._known:  # grows meanwhile
+            for note in (one for raw in loaded.library.elf.dlopen for one in notes.parse(raw)):
+                if note.priority != "suggested":
+                    names = [name for name in note.names if self._is_there(name, loaded)] or note.names
+                    self._reach(names[0], loaded, "dlopen", loaded.library.found.real)
+                    self._run()
+
+    def _run(self) -> None:
+        """Load the needs of all that is known, then those of the variants for other processors."""
+        self._load_needs()
+        while self._variants:
+            library, caller, rule, origin = self._variants.pop(0)
+            self._take(library, caller, rule, origin, variant=True)
+            self._load_needs()
+
+    def _load_needs(self) -> None:
+        at = 0
+        while at < len(self._known):
+            loaded = self._known[at]
+            if loaded.done:
+                at += 1
+            else:
+                loaded.done = True
+                self._load_needs_of(loaded, at)
+
+    def _load_needs_of(self, loaded: Loaded, at: int) -> None:
+        """Append what is needed to the known objects, but filters' objects before ``loaded``, at ``at``."""
+        for kind, text in loaded.library.elf.needs:
+            name = self._linker.expand(text, loaded.origin) or text
+            target = self._reach(name, loaded, _RULES[kind], loaded.library.found.real, kind != "auxiliary")
+            if target is not None and kind != "needed" and self._known.index(target) > at:
+                self._known.remove(target)
+                self._known.insert(at, target)
+                at += 1
+
+    def _reach(
+        self, name: str, caller: Loaded | None, rule: str, origin: str, must: bool = True
+    ) -> Loaded | None:
+        """Return what a name stands for, loaded if need be; note its absence if it ``must`` be there."""
+        known = self._names.get(name)
+        if known is not None:
+            self.edges.append(Edge(rule, origin, known.library, known.variant))
+            return known
+        choice = self._choose(name, caller)
+        self._variants += [(variant, caller, rule, origin) for variant in choice.variants]
+        if choice.library is None:
+            if must:
+                self.absent.append(Absent(rule, origin, name, choice))
+            return None
+        loaded = self._take(choice.library, caller, rule, origin, caller is not None and caller.variant)
+        self._names.setdefault(name, loaded)
+        return loaded
+
+    def _take(self, library: Library, caller: Loaded | None, rule: str, origin: str, variant: bool) -> Loaded:
+        """Add a file unless it is known by another name, which then must exist in the zone all the same."""
+        node = library.found.node
+        loaded = self._files.get((node.dev, node.ino)) or self._add(library, caller, variant)
+        other = loaded.library.found.real != library.found.real
+        self.edges.append(Edge(rule, origin, library, other or loaded.variant))
+        return loaded
+
+    def _add(self, library: Library, caller: Loaded | None, variant: bool = False) -> Loaded:
+        loaded = Loaded(self._linker, library, caller, variant)
+        self._known.append(loaded)
+        self._files[library.found.node.dev, library.found.node.ino] = loaded
+        for name in (library.found.name, library.elf.soname):
+            if name is not None:
+                self._names.setdefault(name, loaded)
+        return loaded
+
+    def _choose(self, name: str, caller: Loaded | None) -> Choice:
+        if "/" in name:
+            return self._linker.open(name)
+        if caller is None:
+            return self._linker.search(name, (), no_default=False)
+        return self._linker.search(name, caller.path, caller.library.elf.no_default)
+
+    def _is_there(self, name: str, caller: Loaded) -> bool:
+        return name in self._names or self._choose(name, caller).library is not None

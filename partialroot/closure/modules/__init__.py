@@ -1,0 +1,1 @@
+"""What programs open by configuration: name services and PAM."""

@@ -1,0 +1,73 @@
+r"""``#!`` lines as Linux reads them, and the program that env is told to run.
+
+Facts: Linux, fs/binfmt_script.c (256 bytes, one argument); GNU coreutils, env(1) and its split-string (-S).
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+LINE = 256
+"""As many bytes of a file the kernel looks at (BINPRM_BUF_SIZE, since Linux 5.1)."""
+
+DEEPEST = 5
+"""As many scripts the kernel goes through, each the interpreter of the one before, until ELOOP."""
+
+_BLANKS = b" \t"
+_SPLIT = re.compile(r"(?:-[i0v]*S|--split-string=)(.*)", re.DOTALL)
+
+
+class Shebang(NamedTuple):
+    """What a script is run by: the interpreter's path, and the one argument it gets before the script's."""
+
+    interpreter: str
+    argument: str | None
+
+    @property
+    def program(self) -> str | None:
+        """The name or path of the program that env, if that is the interpreter, will run."""
+        if self.argument is None or self.interpreter.rpartition("/")[2] != "env":
+            return None
+        return _program(self.argument)
+
+
+def shebang(head: bytes) -> Shebang | None:
+    """Return what runs the script that begins with ``head``; None when the kernel would not run it."""
+    if not head.startswith(b"#!"):
+        return None
+    head = head[:LINE]
+    line, newline, _ = head.partition(b"\n")
+    if not newline and len(head) == LINE:
+        line = head[:-1]
+        if not re.search(rb"[ \t\0]", head[2:].lstrip(_BLANKS)):
+            return None  # the interpreter's path may be cut off
+    line = line[2:].strip(_BLANKS).partition(b"\0")[0]
+    name = re.split(rb"[ \t]", line, maxsplit=1)[0]
+    argument = line[len(name) :].strip(_BLANKS)
+    return Shebang(os.fsdecode(name), os.fsdecode(argument) if argument else None) if name else None
+
+
+def _program(argument: str) -> str | None:
+    """Return what env runs when it is given one argument and a script."""
+    import shlex
+
+    split = _SPLIT.match(argument)
+    if split is None:
+        return None if argument.startswith("-") or "=" in argument else argument
+    try:
+        words = shlex.split(split[1], comments=True)
+    except ValueError:  # a quotation that does not end
+        return None
+    program = next(_operands(words), None)
+    return None if program is None or "${" in program else program
+
+
+def _operands(words: list[str]) -> Iterator[str]:
+    """Yield what is left of env's arguments after its options and assignments."""
+    rest = iter(words)
+    for word in rest:
+        if word in ("-u", "-C", "--unset", "--chdir"):
+            next(rest, None)
+        elif not word.startswith("-") and "=" not in word:
+            yield word
