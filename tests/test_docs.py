@@ -1,0 +1,136 @@
+"""The documents say what is so: the JSON of docs/json.md, the commands of the README."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import CHECKOUT, partialroot
+from needs import needs
+
+EXAMPLES: dict[str, Any] = {
+    name: json.loads(text)
+    for name, text in re.findall(
+        r"^```json (\S+)\n(.*?)^```", (CHECKOUT / "docs/json.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+}
+PROFILE = """
+uses = ["base"]
+files = ["/etc/hosts.allow"]
+optional = ["/usr/bin/env"]
+[directories."/srv"]
+mode = "0755"
+[start]
+command = ["/bin/sh", "-c", "sleep 1000"]
+"""
+
+
+def differences(example: Any, actual: Any, at: str = "") -> Iterator[str]:
+    """Yield where two values differ in kind; null stands for any kind."""
+    if example is None or actual is None:
+        return
+    if type(example) is not type(actual) and {type(example), type(actual)} != {int, float}:
+        yield f"{at}: {type(actual).__name__} instead of {type(example).__name__}"
+    elif isinstance(example, dict) and not at.endswith(".by_method"):
+        yield from (f"{at}.{key}: on one side only" for key in example.keys() ^ actual.keys())
+        for key in example.keys() & actual.keys():
+            yield from differences(example[key], actual[key], f"{at}.{key}")
+    elif isinstance(example, list) and example:
+        for one in actual:
+            yield from differences(example[0], one, f"{at}[]")
+
+
+@pytest.mark.parametrize(
+    ("example", "actual"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({"a": 1, "b": 2}, {"a": 1}),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 1}, {"b": "1"}]}),
+        ([], {}),
+        (True, 1),
+    ],
+)
+def test_the_judge_sees_differences(example: Any, actual: Any) -> None:
+    assert list(differences(example, actual))
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The object of each verb, from the life of one zone."""
+    top = tmp_path_factory.mktemp("docs")
+    top.chmod(0o700)
+    profile, zone, store = top / "life.toml", top / "zone", top / "store"
+    profile.write_text(PROFILE)
+    said: dict[str, Any] = {}
+
+    def say(name: str, *words: str | Path, code: int | None = 0) -> None:
+        said[name] = partialroot(*words, "--json", "--store", store, code=code).document
+
+    say("error", "populate", "base", code=2)
+    say("plan", "plan", profile)
+    say("populate", "populate", zone, profile)
+    say("explain", "explain", zone, "/usr/bin/env")
+    say("closure", "closure", "/bin/sh", "/usr/bin/env", "--modules")
+    say("status", "status", zone)
+    say("unmount", "unmount", zone)
+    say("mount", "mount", zone)
+    (zone / "root/etc/hosts").unlink()
+    say("verify", "verify", zone, code=5)
+    say("audit", "audit", zone, code=None)
+    say("boot", "boot", zone, code=None)
+    say("status", "status", zone, code=None)
+    say("halt", "halt", zone)
+    say("remove", "remove", zone)
+    say("profiles-list", "profiles", "list")
+    say("profiles-check", "profiles", "check", "base")
+    return said
+
+
+@needs("glibc")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_json_is_as_documented(documents: dict[str, Any], name: str) -> None:
+    if name == "boot" and "error" in documents["boot"]:
+        assert documents["boot"]["error"]["kind"] == "boot"
+        return
+    assert not list(differences(EXAMPLES[name], documents[name], name))
+
+
+@needs("glibc")
+def test_json_that_shares_an_example(documents: dict[str, Any]) -> None:
+    assert not list(differences(EXAMPLES["verify"], documents["audit"], "audit"))
+    assert not list(differences(EXAMPLES["mount"], documents["unmount"], "unmount"))
+
+
+@needs("glibc")
+def test_json_is_sorted_and_has_its_format(documents: dict[str, Any]) -> None:
+    for document in documents.values():
+        assert document["format"] == 1
+        assert list(document) == sorted(document)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/json.md"])
+def test_commands_of_the_documents_exist(page: str) -> None:
+    text = (CHECKOUT / page).read_text()
+    verbs = set(re.findall(r"(?:`|# |\$ |: )partialroot ([a-z]+)", text))
+    known = set(re.findall(r"^    ([a-z]+) ", partialroot("--help").out, re.MULTILINE))
+    assert verbs, "the pattern finds the commands"
+    assert verbs <= known
+    assert all(
+        (CHECKOUT / name).is_file() for name in re.findall(r"\b(?:scripts|docs|tests|\.ci)/[\w.]+", text)
+    )
+
+
+def test_options_of_the_documents_exist() -> None:
+    """Each verb's options in the README are known to that verb."""
+    text = (CHECKOUT / "README.md").read_text()
+    for verb, rest in re.findall(r"(?:`|# |\$ )partialroot ([a-z]+)([^`\n]*)", text):
+        known = partialroot(verb, "--help").out
+        assert all(option in known for option in re.findall(r"(?<=\s)--[a-z-]+", rest))
+
+
+def test_the_changelog_names_every_verb() -> None:
+    known = re.findall(r"^    ([a-z]+) ", partialroot("--help").out, re.MULTILINE)
+    text = (CHECKOUT / "CHANGELOG.md").read_text()
+    assert not [verb for verb in known if f"`{verb}`" not in text]
