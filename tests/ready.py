@@ -1,11 +1,15 @@
 """A zone that was populated for real, for the tests that look at it afterwards."""
 
-from collections.abc import Callable
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from needs import lack
+from spaces import mounts_below
 from zones import REQUEST, site_at, whole_plan
 
 from partialroot.model import Method, Plan, Receipt
@@ -32,6 +36,21 @@ class Ready(NamedTuple):
 
 
 Make = Callable[..., Ready]
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory (0700) in memory where mounting is possible, else on disk.
+
+    Hundreds of small trees are made here and dropped; some file systems take seconds to delete one.
+    """
+    with tempfile.TemporaryDirectory(prefix="partialroot-test-") as name:
+        place = Path(name)
+        if not lack("mount"):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "none", place], check=True)
+        yield place
+        for mount in [*mounts_below(place), *([] if lack("mount") else [name])]:
+            subprocess.run(["umount", "--lazy", mount], check=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from needs import needs
-from ready import Make, Ready, make_zone, zone
+from ready import Make, Ready, make_zone, scratch, zone
 from test_verify import PRIVATE, SHARED, Change, replaced
 
 from partialroot.errors import NoReceiptError
@@ -18,7 +18,7 @@ from partialroot.zone.receipt import read
 from partialroot.zone.state import MOST_LINES, Known, state
 from partialroot.zone.verify import verify
 
-__all__ = ["make_zone", "zone"]  # fixtures
+__all__ = ["make_zone", "scratch", "zone"]  # fixtures
 
 
 def test_a_new_zone_is_current(zone: Ready) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from needs import needs
-from ready import Make, Ready, make_zone, zone
+from ready import Make, Ready, make_zone, scratch, zone
 
 from partialroot.errors import ZonepathError
 from partialroot.model import Finding
 from partialroot.zone import verify as module
 from partialroot.zone.verify import MOST_EXTRA, verify
 
-__all__ = ["make_zone", "zone"]  # fixtures
+__all__ = ["make_zone", "scratch", "zone"]  # fixtures
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 

@@ -64,7 +64,7 @@ def _check_places(zonepath: Path, receipt: Receipt, store: Path) -> Iterator[Fin
     private = [zonepath, store, *(store / part for part in PARTS)]
     if receipt.image is not None:
         private += [Path(receipt.image).parent, Path(receipt.image)]
-    for place in private:
+    for place in dict.fromkeys(private):
         yield from _check_place(place, 0o077)
     for name in (NAME, "config.json"):
         yield from _check_place(zonepath / name, 0o022)
@@ -145,9 +145,9 @@ class _PrivateAudit:
                     self._check_directory(found)
                 else:
                     self._check(found)
-        if self._names.uncounted:
+        if self._names.uncounted:  # then what is missing may merely not have been counted
             self._report("/", "unreadable", "", f"more than {MOST_LINKED} files with several names")
-        if self._names.missing:
+        elif self._names.missing:
             self._report_linked(self._names.missing)
         return self._findings
 
