@@ -1,6 +1,6 @@
 """What a zone gets that no source file supplies: texts, edited files, directories, accounts, loader cache."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from partialroot.closure import ldcache
@@ -68,7 +68,9 @@ def _text(draft: Draft, path: RootPath) -> str:
     return draft.tree.read(path).decode("utf-8", "surrogateescape")
 
 
-def make(profile: Profile, draft: Draft, cached: Iterable[ldcache.Library], pause: bytes) -> tuple[Made, ...]:
+def make(
+    profile: Profile, draft: Draft, cached: Iterable[ldcache.Library], pause: Callable[[], bytes]
+) -> tuple[Made, ...]:
     """Return what we write ourselves, later ones winning over earlier ones of the same path."""
     owners = Owners(draft)
     made: dict[RootPath, Made] = {}
@@ -120,9 +122,9 @@ def _texts(profile: Profile, draft: Draft, owners: Owners) -> Iterator[Made]:
         yield Made(canonical(draft, wish.path), wish.mode, uid, gid, content, Reason("text", wish.where))
 
 
-def _pause(profile: Profile, pause: bytes) -> Iterator[Made]:
+def _pause(profile: Profile, pause: Callable[[], bytes]) -> Iterator[Made]:
     if profile.start is not None and profile.start.pause:
-        yield Made(PAUSE, 0o755, 0, 0, pause, Reason("pause", profile.start.where))
+        yield Made(PAUSE, 0o755, 0, 0, pause(), Reason("pause", profile.start.where))
 
 
 def _loader_cache(cached: Iterable[ldcache.Library]) -> Iterator[Made]:

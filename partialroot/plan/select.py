@@ -1,10 +1,9 @@
 """Profile and source -> Selection: every path of the new root, where it comes from and why it is there."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from partialroot.closure import Closure, Wanted, closure
-from partialroot.closure.scripts import shebang
 from partialroot.errors import Missing
 from partialroot.model import FileType, Profile, Reason, Selection, ZoneSettings
 from partialroot.paths import RootPath
@@ -22,10 +21,10 @@ NSSWITCH = RootPath("/etc/nsswitch.conf")
 
 @dataclass(frozen=True)
 class Platform:
-    """What select must know of the platform: its name and the program of a zone that only waits."""
+    """What select must know of the platform: its name and how to make the program that only waits."""
 
     name: str
-    pause: bytes
+    pause: Callable[[], bytes]
 
 
 def select(
@@ -76,21 +75,25 @@ def _want_start(profile: Profile, draft: Draft) -> None:
 
 
 def _close(profile: Profile, draft: Draft) -> Closure:
-    """Choose what the chosen files need to run."""
+    """Choose what the chosen files, and the scripts among the profile's texts, need to run."""
+    texts = {text.path: text for text in profile.texts}
+    scripts = (Wanted(path, Reason("text", text.where)) for path, text in texts.items() if text.mode & 0o111)
     found = closure(
         draft.tree,
-        [*_runnable(draft), *_interpreters(profile)],
-        nss=[Wanted(RootPath("/"), Reason(item.text, item.where)) for item in profile.nss],
-        pam=[Wanted(RootPath("/"), Reason(item.text, item.where)) for item in profile.pam],
+        [*_runnable(draft), *scripts],
+        nss=profile.nss,
+        pam=profile.pam,
         nsswitch=_nsswitch(profile, draft.tree),
+        texts={path: text.content.encode("utf-8", "surrogateescape") for path, text in texts.items()},
         excluded=draft.is_excluded,
         supplier=draft.packages.supplier,
     )
     for path, reasons in found.reasons.items():
         node = draft.tree.lstat(path)
-        if node is not None:
+        if node is not None and path not in texts:
             for reason in reasons:
                 draft.add(path, node, reason)
+    draft.warnings += found.warnings
     return found
 
 
@@ -107,19 +110,14 @@ def _runnable(draft: Draft) -> list[Wanted]:
     ]
 
 
-def _interpreters(profile: Profile) -> Iterator[Wanted]:
-    """Yield the interpreters of the scripts that a profile carries as executable texts."""
-    for text in profile.texts:
-        line = shebang(text.content.encode("utf-8", "surrogateescape")) if text.mode & 0o111 else None
-        if line is not None:
-            yield Wanted(RootPath.parse(line.interpreter), Reason("script", text.path))
-
-
 def _nsswitch(profile: Profile, tree: Tree) -> str:
     """Return the nsswitch.conf the zone will have: the profile's text, else the source's."""
-    for text in profile.texts:
-        if text.path == NSSWITCH:
-            return text.content
+    own = (text.content for text in profile.texts if text.path == NSSWITCH)
+    return next(own, None) or source_nsswitch(tree)
+
+
+def source_nsswitch(tree: Tree) -> str:
+    """Return the text of the source's nsswitch.conf, "" if it has none."""
     if tree.resolve(NSSWITCH).node is None:
         return ""
     return tree.read(NSSWITCH).decode("utf-8", "surrogateescape")

@@ -1,0 +1,52 @@
+"""The command line: the only place that prints or exits."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from partialroot.cli.arguments import parser
+from partialroot.errors import PartialRootError
+
+# A verb is a function of that name in one of these; only what a verb uses is imported.
+MODULES = {
+    verb: f"partialroot.cli.{module}"
+    for module, verbs in {
+        "building": ("populate", "plan", "remove", "closure", "profiles"),
+        "looking": ("explain", "status", "verify", "audit"),
+        "operating": ("mount", "unmount", "boot", "halt"),
+    }.items()
+    for verb in verbs
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Data goes to stdout, everything else to stderr. With ``--json`` an error is also part of the object on
+    stdout.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = None
+    try:
+        arguments = parser().parse_args(words)
+        verb = arguments.verb
+        run: Callable[[Namespace], int] = getattr(import_module(MODULES[verb]), verb)
+        return run(arguments)
+    except PartialRootError as error:
+        return _report(error, verb, as_json="--json" in words)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader left; nothing can be said any more
+        return 1
+    except KeyboardInterrupt:
+        print("partialroot: interrupted", file=sys.stderr)
+        return 1
+
+
+def _report(error: PartialRootError, verb: str | None, *, as_json: bool) -> int:
+    from partialroot.cli import documents, messages
+
+    if as_json:
+        print(documents.encode(documents.failed_document(verb, error)))
+    messages.say_error(error)
+    return error.code

@@ -1,0 +1,221 @@
+"""The command line: its verbs, its options, and what the words of ``populate`` mean."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from partialroot import __version__
+from partialroot.errors import UsageError
+
+RUNTIMES = ("auto", "runc", "bwrap", "chroot")
+METHODS = ("mount", "link", "clone", "copy")
+
+_SUMMARY = "Build minimal zone roots in place from the files of the running system."
+
+
+class Parser(argparse.ArgumentParser):
+    """Like argparse's, but a mistake is an error of ours, so that --json can report it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(message, hint=f"see {self.prog} --help")
+
+
+def parser() -> Parser:
+    """Return the parser of the whole command line."""
+    top = Parser(prog="partialroot", description=_SUMMARY, allow_abbrev=False)
+    top.add_argument("--version", action="version", version=f"partialroot {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for add in _VERBS:
+        add(verbs)
+    return top
+
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[Parser]
+
+
+def _verb(verbs: "Verbs", name: str, summary: str, example: str) -> Parser:
+    verb = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example: partialroot {example}",
+        allow_abbrev=False,
+    )
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
+    verb.add_argument("-q", "--quiet", action="store_true", help="print no report and no warnings")
+    verb.add_argument("-v", "--verbose", action="store_true", help="print every path")
+    verb.add_argument("--store", metavar="DIR", help="where images and the register of zones live")
+    return verb
+
+
+def _source_options(verb: Parser) -> None:
+    verb.add_argument("--source", metavar="ROOT", default="/", help="the root the files come from")
+    verb.add_argument("--platform", choices=("linux", "illumos"), help="default: what the source is")
+
+
+def _profile_options(verb: Parser) -> None:
+    _source_options(verb)
+    verb.add_argument(
+        "--manifests", metavar="DIR", action="append", default=[], help="look for profiles here first"
+    )
+    verb.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], dest="settings", help="a parameter"
+    )
+    verb.add_argument(
+        "--share", metavar="auto|LIST", default="auto", help=f"the methods allowed: {','.join(METHODS)}"
+    )
+    verb.add_argument(
+        "--trust-zone", action="store_true", help="the zone may write the source's files and use its network"
+    )
+
+
+def _zone_words(verb: Parser) -> None:
+    verb.add_argument("zonepaths", metavar="ZONEPATH", nargs="*", help="a zone's directory")
+    verb.add_argument("--all", action="store_true", help="every zone of the store")
+
+
+def _populate(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "populate", "build or update zones", "populate /zones/web node --set port=8001")
+    verb.add_argument(
+        "words", metavar="ZONEPATH|PROFILE", nargs="+", help="absolute: a zonepath; else a profile"
+    )
+    _profile_options(verb)
+    verb.add_argument("-n", "--dry-run", action="store_true", help="show the plan, touch nothing")
+    verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
+
+
+def _plan(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "plan", "show what populate would do", "plan node")
+    verb.add_argument("words", metavar="PROFILE", nargs="+")
+    _profile_options(verb)
+
+
+def _closure(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "closure", "show what programs need at run time", "closure /usr/bin/ssh")
+    verb.add_argument("paths", metavar="PATH", nargs="+")
+    verb.add_argument("--modules", action="store_true", help="with dlopen notes, NSS and PAM modules")
+    _source_options(verb)
+
+
+def _explain(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "explain", "say why a path is in a zone", "explain /zones/web /usr/bin/node")
+    verb.add_argument("zonepath", metavar="ZONEPATH")
+    verb.add_argument("path", metavar="PATH")
+
+
+def _status(verbs: "Verbs") -> None:
+    _zone_words(_verb(verbs, "status", "say which zones are current, and what runs in them", "status --all"))
+
+
+def _verify(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "verify", "compare zones with their receipts", "verify /zones/web")
+    _zone_words(verb)
+    verb.add_argument("--strict", action="store_true", help="edited and extra files count, too")
+
+
+def _audit(verbs: "Verbs") -> None:
+    _zone_words(_verb(verbs, "audit", "look for what zones could misuse", "audit --all"))
+
+
+def _mount(verbs: "Verbs") -> None:
+    _zone_words(_verb(verbs, "mount", "bring the shared layer up again", "mount --all"))
+
+
+def _unmount(verbs: "Verbs") -> None:
+    _zone_words(_verb(verbs, "unmount", "take the shared layer down", "unmount /zones/web"))
+
+
+def _boot(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "boot", "start zones", "boot /zones/web")
+    _zone_words(verb)
+    verb.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what isolates the zone")
+    verb.add_argument("--foreground", action="store_true", help="stay until the zone's first process ends")
+    verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
+    verb.add_argument("--trust-zone", action="store_true", help="allow the host's network")
+
+
+def _halt(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "halt", "stop zones", "halt /zones/web")
+    _zone_words(verb)
+    verb.add_argument(
+        "--grace", metavar="SECONDS", type=float, default=10.0, help="before SIGKILL (default 10)"
+    )
+
+
+def _remove(verbs: "Verbs") -> None:
+    _zone_words(_verb(verbs, "remove", "take zones away, and images nobody uses", "remove /zones/web"))
+
+
+def _profiles(verbs: "Verbs") -> None:
+    verb = _verb(verbs, "profiles", "list, show or check profiles", "profiles check node")
+    verb.add_argument("action", choices=("list", "show", "check"))
+    verb.add_argument("words", metavar="PROFILE", nargs="*")
+    _profile_options(verb)
+
+
+_VERBS: Sequence[Callable[["Verbs"], None]] = (
+    _populate,
+    _plan,
+    _closure,
+    _explain,
+    _status,
+    _verify,
+    _audit,
+    _mount,
+    _unmount,
+    _boot,
+    _halt,
+    _remove,
+    _profiles,
+)
+
+
+def zones_and_profiles(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tell zonepaths from profiles, in any mixture.
+
+    In this order: what ends in ``.toml`` is a profile's file, what begins with ``/`` a zonepath, what
+    contains ``/`` an error, anything else a profile's name. Raises UsageError unless there is one of each.
+    """
+    zonepaths, profiles = [], []
+    for word in words:
+        if word.endswith(".toml"):
+            profiles.append(word)
+        elif word.startswith("/"):
+            zonepaths.append(word)
+        elif "/" in word:
+            raise UsageError(
+                "zonepaths are absolute", path=word, hint=f"say /{word.lstrip('./')}, or the whole path"
+            )
+        else:
+            profiles.append(word)
+    if not zonepaths:
+        raise UsageError(
+            "no ZONEPATH is given", hint="name the zone's directory: partialroot populate /zones/web node"
+        )
+    if not profiles:
+        raise UsageError("no PROFILE is given", hint="see partialroot profiles list")
+    return tuple(dict.fromkeys(zonepaths)), tuple(dict.fromkeys(profiles))
+
+
+def parameters(settings: Sequence[str]) -> dict[str, str]:
+    """Return ``--set NAME=VALUE`` as a mapping; UsageError when there is no ``=``."""
+    pairs = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {setting!r} has no '='", hint="say --set NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def methods(share: str) -> tuple[str, ...]:
+    """Return the words of ``--share``; UsageError for an unknown method."""
+    words = tuple(word.strip() for word in share.split(","))
+    if words == ("auto",):
+        return words
+    unknown = [word for word in words if word not in METHODS]
+    if unknown:
+        raise UsageError(f"--share knows no {unknown[0]!r}", hint=f"auto, or a list of {', '.join(METHODS)}")
+    return words

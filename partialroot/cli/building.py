@@ -1,0 +1,135 @@
+"""populate, plan, remove, closure, profiles: what is built, and what would be."""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from partialroot.cli import arguments, documents, messages, reports, show
+from partialroot.cli.common import code, finish, say_outcomes, zone_documents, zonepaths
+from partialroot.errors import UsageError
+from partialroot.pipeline import planning, populating
+from partialroot.pipeline.planning import Options
+from partialroot.zone.store import store_path
+
+
+def _options(args: Namespace) -> Options:
+    return Options(
+        store=store_path(args.store),
+        source=Path(args.source),
+        platform=args.platform,
+        manifests=tuple(Path(place) for place in args.manifests),
+        share=arguments.methods(args.share),
+        parameters=arguments.parameters(args.settings),
+        trust_zone=args.trust_zone,
+        address=getattr(args, "address", None),
+    )
+
+
+def populate(args: Namespace) -> int:
+    """Build zones, or bring them to what the profiles say now."""
+    places, names = arguments.zones_and_profiles(args.words)
+    options = _options(args)
+    if args.dry_run:
+        return _show_plan(args, lambda: populating.dry_run(options, places, names))
+    done = populating.populate(options, places, names)
+    if args.json:
+        plan = documents.plan_document(done.plan, done.changed, done.seconds)
+        about = zone_documents(done.zones, lambda changed: {"changed": changed})
+        for zone in about["zones"]:
+            zone.setdefault("changed", False)
+        print(documents.encode({**plan, **about}))
+    elif not args.quiet:
+        reports.print_populated(done.plan, done.zones, done.seconds, verbose=args.verbose)
+    _say_plan(args, done.plan.missing, done.plan.warnings)
+    say_outcomes(done.zones)
+    return code(done.zones)
+
+
+def plan(args: Namespace) -> int:
+    """Show what populate would do."""
+    for word in args.words:
+        if word.startswith("/") and not word.endswith(".toml"):
+            raise UsageError("plan takes profiles only", path=word, hint=f"populate --dry-run {word} ...")
+    return _show_plan(args, lambda: populating.dry_run(_options(args), (), args.words))
+
+
+def _show_plan(args: Namespace, make: Callable[[], Any]) -> int:
+    from time import monotonic
+
+    started = monotonic()
+    plan = make()
+    if args.json:
+        print(documents.encode(documents.plan_document(plan, False, monotonic() - started)))
+    else:
+        reports.print_plan(plan)
+    _say_plan(args, plan.missing, plan.warnings)
+    return 0
+
+
+def _say_plan(args: Namespace, missing: Iterable[Any], warnings: Iterable[str]) -> None:
+    if not args.quiet:
+        messages.say_missing(missing)
+        messages.say_warnings(warnings)
+
+
+def remove(args: Namespace) -> int:
+    """Take zones away."""
+    outcomes = populating.remove(store_path(args.store), zonepaths(args))
+    return finish(args, outcomes, lambda _: {"removed": True}, lambda zone, _: f"{zone}: removed")
+
+
+def closure(args: Namespace) -> int:
+    """Show what programs need at run time; exit 2 when some of it is not there."""
+    options = Options(store_path(args.store), Path(args.source), args.platform)
+    found = planning.find_closure(options, args.paths, modules=args.modules)
+    if args.json:
+        print(documents.encode(documents.closure_document(found)))
+    else:
+        reports.print_closure(found)
+    if not args.quiet:
+        messages.say_missing(found.missing)
+    return 2 if any(one.severity == "error" for one in found.missing) else 0
+
+
+def profiles(args: Namespace) -> int:
+    """List, show or check profiles."""
+    return {"list": _profiles_list, "show": _profiles_show, "check": _profiles_check}[args.action](args)
+
+
+def _profiles_list(args: Namespace) -> int:
+    found = planning.library(_options(args)).names()
+    if args.json:
+        print(documents.encode({"profiles": [one._asdict() for one in found]}))
+    else:
+        show.table(("NAME", "SUMMARY", "FILE"), found)
+    return 0
+
+
+def _profiles_show(args: Namespace) -> int:
+    profile = planning.compose(_options(args), _named(args))
+    if args.json:
+        print(documents.encode({"profile": documents.profile_document(profile)}))
+    else:
+        reports.print_profile(documents.profile_document(profile))
+    return 0
+
+
+def _profiles_check(args: Namespace) -> int:
+    selection = planning.make_selection(_options(args), _named(args))[0]
+    wanting = any(one.severity == "error" for one in selection.missing)
+    if args.json:
+        missing = [documents.missing_document(one) for one in selection.missing]
+        about = {"profiles": args.words, "missing": missing, "warnings": selection.warnings}
+        print(documents.encode(about))
+    elif not wanting:
+        show.line(f"{' '.join(args.words)}: complete, {len(selection.entries)} paths")
+    _say_plan(args, selection.missing, selection.warnings)
+    return 2 if wanting else 0
+
+
+def _named(args: Namespace) -> Sequence[str]:
+    if not args.words:
+        raise UsageError("no PROFILE is given", hint="see partialroot profiles list")
+    words: Sequence[str] = args.words
+    return words

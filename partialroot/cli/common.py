@@ -1,0 +1,63 @@
+"""What the verbs have in common: their options, and how what was done to each zone is printed."""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from partialroot.cli import documents, messages, show
+from partialroot.pipeline.zones import Outcome, chosen
+from partialroot.zone.store import store_path
+
+
+def zonepaths(args: Namespace) -> tuple[str, ...]:
+    """Return the zones a verb is about."""
+    return chosen(store_path(args.store), args.zonepaths, args.all)
+
+
+def code(outcomes: Iterable[Outcome[Any]]) -> int:
+    """Return the highest exit code among the zones' errors."""
+    return max((one.error.code for one in outcomes if one.error is not None), default=0)
+
+
+def say_outcomes(outcomes: Iterable[Outcome[Any]]) -> None:
+    """Tell what was noticed at each zone, and the errors."""
+    for one in outcomes:
+        for note in one.notes:
+            messages.say(note)
+        if one.error is not None:
+            messages.say_error(one.error)
+
+
+def zone_documents(
+    outcomes: Sequence[Outcome[Any]], describe: Callable[[Any], Mapping[str, Any]]
+) -> documents.Document:
+    """Describe zones one by one; the first error is also the object's."""
+    about: documents.Document = {
+        "zones": [
+            {
+                "zonepath": one.zonepath,
+                **(describe(one.value) if one.value is not None else {}),
+                "error": documents.error_document(one.error)["error"] if one.error else None,
+            }
+            for one in outcomes
+        ]
+    }
+    failed = next((one.error for one in outcomes if one.error is not None), None)
+    return about if failed is None else {**about, **documents.error_document(failed)}
+
+
+def finish(
+    args: Namespace,
+    outcomes: Sequence[Outcome[Any]],
+    describe: Callable[[Any], Mapping[str, Any]],
+    tell: Callable[[str, Any], str],
+) -> int:
+    """Print what was done to each zone, as JSON or as a line each; return the exit code."""
+    if args.json:
+        print(documents.encode(zone_documents(outcomes, describe)))
+    elif not args.quiet:
+        for one in outcomes:
+            if one.value is not None:
+                show.line(tell(one.zonepath, one.value))
+    say_outcomes(outcomes)
+    return code(outcomes)

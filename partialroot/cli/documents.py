@@ -1,0 +1,182 @@
+"""The JSON objects that scripts read: stable, sorted, ``"format": 1`` (docs/json.md)."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from partialroot.errors import Missing, MissingError, PartialRootError
+from partialroot.model import Action, FileType, Item, Layer, Method, Plan, Profile
+
+if TYPE_CHECKING:  # a verb imports only what it uses
+    from partialroot.closure import Closure
+    from partialroot.host.linux.boot import Booted
+    from partialroot.pipeline.inspecting import ZoneStatus
+    from partialroot.zone.explain import Step
+
+Document = dict[str, Any]
+
+_PLAN: Document = {
+    "profiles": [],
+    "source": None,
+    "platform": None,
+    "changed": False,
+    "image": None,
+    "entries": [],
+    "missing": [],
+    "warnings": [],
+    "totals": {"files": 0, "shared_bytes": 0, "private_bytes": 0, "copied_bytes": 0, "by_method": {}},
+    "seconds": 0.0,
+}
+_EMPTY: Mapping[str, Document] = {
+    "plan": _PLAN,
+    "populate": {**_PLAN, "zones": []},
+    "closure": {"objects": [], "missing": []},
+    "profiles": {"profiles": [], "missing": [], "warnings": []},
+    "explain": {"chain": []},
+    "verify": {"zones": [], "findings": []},
+    "audit": {"zones": [], "findings": []},
+    **{verb: {"zones": []} for verb in ("status", "mount", "unmount", "boot", "halt", "remove")},
+}
+
+
+def encode(document: Mapping[str, Any]) -> str:
+    """Return a document as the one JSON object that goes to stdout."""
+    return json.dumps({"format": 1, **document}, sort_keys=True, indent=1)
+
+
+def plan_document(plan: Plan, changed: bool, seconds: float) -> Document:
+    """Describe a plan: what goes where by which method, and why."""
+    return {
+        "profiles": list(plan.profiles),
+        "source": str(plan.source),
+        "platform": plan.platform,
+        "changed": changed,
+        "image": plan.digest,
+        "entries": [entry_document(action) for action in plan.actions],
+        "missing": [missing_document(one) for one in plan.missing],
+        "warnings": list(plan.warnings),
+        "totals": totals(plan),
+        "seconds": round(seconds, 3),
+    }
+
+
+def entry_document(action: Action) -> Document:
+    """Describe one destination."""
+    entry = action.entry
+    return {
+        "path": entry.path,
+        "type": str(entry.type),
+        "mode": f"{entry.mode:04o}",
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "size": entry.size,
+        "target": entry.target,
+        "layer": str(entry.layer),
+        "method": str(action.method),
+        "why": action.why,
+        "reasons": [{"rule": reason.rule, "origin": reason.origin} for reason in entry.reasons],
+    }
+
+
+def missing_document(missing: Missing) -> Document:
+    """Describe something the source lacks."""
+    return missing._asdict()
+
+
+def totals(plan: Plan) -> Document:
+    """Sum up a plan: files, bytes by layer, bytes that were copied though meant to be shared, methods."""
+    files = [action for action in plan.actions if action.entry.type is FileType.FILE]
+    own = [action for action in files if action.twin is None]
+    copied = (Method.COPY, Method.CLONE)
+    return {
+        "files": len(files),
+        "shared_bytes": sum(one.entry.size for one in own if one.entry.layer is Layer.SHARED),
+        "private_bytes": sum(one.entry.size for one in own if one.entry.layer is Layer.PRIVATE),
+        "copied_bytes": sum(one.entry.size for one in own if one.method in copied),
+        "by_method": dict(sorted(Counter(str(action.method) for action in plan.actions).items())),
+    }
+
+
+def failed_document(verb: str | None, error: PartialRootError) -> Document:
+    """Describe a verb that failed: its object, empty, with the error."""
+    return {**_EMPTY.get(verb or "", {}), **error_document(error)}
+
+
+def error_document(error: PartialRootError) -> Document:
+    """Describe an error; what is missing is listed as in a plan."""
+    about: Document = {
+        "error": {"kind": error.kind, "message": error.message, "path": error.path, "hint": error.hint}
+    }
+    if isinstance(error, MissingError):
+        about["missing"] = [missing_document(one) for one in error.missing]
+    return about
+
+
+def closure_document(found: "Closure") -> Document:
+    """Describe a closure: each object once, with who first needed it."""
+    return {
+        "objects": [one._asdict() for one in found.objects],
+        "missing": [missing_document(one) for one in found.missing],
+    }
+
+
+def chain_document(zonepath: str, path: str, chain: "Iterable[Step]") -> Document:
+    """Describe why a path is in a zone."""
+    return {
+        "zonepath": zonepath,
+        "path": path,
+        "chain": [
+            {
+                "path": step.path,
+                "rule": step.reason.rule,
+                "origin": step.reason.origin,
+                "others": [one._asdict() for one in step.others],
+            }
+            for step in chain
+        ],
+    }
+
+
+def profile_document(profile: Profile) -> Document:
+    """Describe a composed profile: what it says, without what it leaves open."""
+    return {
+        field.name: _plain(value)
+        for field in fields(profile)
+        if (value := getattr(profile, field.name)) not in (None, (), {}, "")
+    }
+
+
+def _plain(value: object) -> Any:
+    """Return a profile's value as JSON has it: an item's text, a wish's fields."""
+    if isinstance(value, Item):
+        return value.text
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def status_document(status: "ZoneStatus") -> Document:
+    """Describe a zone's state and what runs in it."""
+    return {
+        "zonepath": status.zonepath,
+        "state": status.state,
+        "because": list(status.because),
+        "running": bool(status.processes),
+        "processes": [{"pid": one.pid, "command": one.command} for one in status.processes],
+    }
+
+
+def boot_document(booted: "Booted") -> Document:
+    """Describe a started zone."""
+    return {
+        "runtime": booted.runtime,
+        "pid": booted.pid,
+        "address": booted.address,
+        "not_isolated": list(booted.not_isolated),
+        "warnings": list(booted.warnings),
+        "log": str(booted.log) if booted.log else None,
+    }

@@ -1,0 +1,37 @@
+"""What goes to stderr: errors, warnings, notes; one line each, safe for any terminal."""
+
+import sys
+from collections.abc import Iterable
+
+from partialroot.errors import Missing, MissingError, PartialRootError
+from partialroot.zone.look import safe_name
+
+
+def say(text: str) -> None:
+    """Print one line to stderr."""
+    print(f"partialroot: {safe_name(text)}", file=sys.stderr)
+
+
+def say_error(error: PartialRootError) -> None:
+    """Print what went wrong, where, and what to do."""
+    if isinstance(error, MissingError):
+        say_missing(error.missing)
+        say(f"error: {len(error.missing)} missing from the source; nothing was touched")
+        return
+    where = f"{error.path}: " if error.path else ""
+    say(f"error: {where}{error.message}")
+    if error.hint:
+        say(f"hint: {error.hint}")
+
+
+def say_missing(missing: Iterable[Missing]) -> None:
+    """Print a line for everything that is missing: who needs it, which package has it."""
+    for one in missing:
+        package = f"; package {one.package} has it" if one.package else ""
+        say(f"missing ({one.severity}): {one.name}, needed by {one.needed_by}{package}")
+
+
+def say_warnings(warnings: Iterable[str]) -> None:
+    """Print warnings."""
+    for warning in warnings:
+        say(f"warning: {warning}")

@@ -1,0 +1,65 @@
+"""mount, unmount, boot, halt: what makes a zone run, and stop."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from partialroot.cli import documents, messages, reports
+from partialroot.cli.common import finish, zonepaths
+from partialroot.errors import UsageError
+from partialroot.host.linux.boot import attend
+from partialroot.paths import RootPath
+from partialroot.pipeline import running
+from partialroot.zone.store import store_path
+
+
+def mount(args: Namespace) -> int:
+    """Bring the shared layer up again."""
+    outcomes = running.mount(store_path(args.store), zonepaths(args))
+    return finish(args, outcomes, _changed_tops, lambda zone, tops: f"{zone}: mounted {_tops(tops)}")
+
+
+def unmount(args: Namespace) -> int:
+    """Take the shared layer down."""
+    outcomes = running.unmount(store_path(args.store), zonepaths(args))
+    return finish(args, outcomes, _changed_tops, lambda zone, tops: f"{zone}: unmounted {_tops(tops)}")
+
+
+def _changed_tops(tops: Sequence[RootPath]) -> documents.Document:
+    return {"changed": bool(tops), "mounts": list(tops)}
+
+
+def _tops(tops: Sequence[RootPath]) -> str:
+    return " ".join(tops) or "nothing: all was as wanted"
+
+
+def boot(args: Namespace) -> int:
+    """Start zones, and say loudly what does not isolate them."""
+    places = zonepaths(args)
+    if args.foreground and len(places) != 1:
+        raise UsageError("--foreground takes one zone", hint="leave it out, or name one ZONEPATH")
+    outcomes = running.boot(
+        store_path(args.store),
+        places,
+        runtime=args.runtime,
+        foreground=args.foreground,
+        address=args.address,
+        trust_zone=args.trust_zone,
+    )
+    started = [one.value for one in outcomes if one.value is not None]
+    for booted in started:
+        for loss in booted.not_isolated:
+            messages.say(f"warning: {booted.zonepath}: NOT ISOLATED: {loss}")
+        messages.say_warnings(f"{booted.zonepath}: {warning}" for warning in booted.warnings)
+    code = finish(args, outcomes, documents.boot_document, reports.boot_line)
+    return attend(started[0]) if args.foreground and started else code
+
+
+def halt(args: Namespace) -> int:
+    """Stop zones."""
+    outcomes = running.halt(store_path(args.store), zonepaths(args), grace=args.grace)
+    return finish(
+        args,
+        outcomes,
+        lambda halted: {"changed": halted},
+        lambda zone, halted: f"{zone}: {'halted' if halted else 'was not running'}",
+    )

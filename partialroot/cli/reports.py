@@ -1,0 +1,119 @@
+"""Reports for people: what a plan, a populate, a closure looks like on stdout."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from partialroot.cli import show
+from partialroot.cli.documents import totals
+from partialroot.cli.show import Branch
+from partialroot.model import FileType, Plan
+from partialroot.pipeline.zones import Outcome
+
+if TYPE_CHECKING:  # a verb imports only what it uses
+    from partialroot.closure import Closure, Object
+    from partialroot.host.linux.boot import Booted
+    from partialroot.pipeline.inspecting import ZoneStatus
+    from partialroot.zone.explain import Step
+
+
+def print_plan(plan: Plan, *, verbose: bool = True) -> None:
+    """Print one row per destination, then the sums."""
+    if verbose:
+        show.table(
+            ("METHOD", "LAYER", "MODE", "OWNER", "SIZE", "PATH", "WHY"),
+            (
+                (
+                    action.method,
+                    action.entry.layer,
+                    f"{action.entry.mode:04o}",
+                    f"{action.entry.uid}:{action.entry.gid}",
+                    action.entry.size if action.entry.type is FileType.FILE else "",
+                    action.entry.path,
+                    action.why,
+                )
+                for action in plan.actions
+            ),
+        )
+    show.line(summary(plan))
+
+
+def summary(plan: Plan) -> str:
+    """Return the sums of a plan in one line."""
+    sums = totals(plan)
+    methods = ", ".join(f"{name} {count}" for name, count in sums["by_method"].items())
+    shared, private = show.size(sums["shared_bytes"]), show.size(sums["private_bytes"])
+    copied = show.size(sums["copied_bytes"])
+    return f"{sums['files']} files: {shared} shared, {private} private, {copied} copied ({methods})"
+
+
+def print_closure(found: "Closure") -> None:
+    """Print what was found as a tree: each object below the one that first needed it."""
+    branches: dict[str, Branch] = {}
+    roots = []
+    for one in found.objects:
+        branch = branches.setdefault(one.real, Branch(_object_text(one)))
+        above = branches.get(one.needed_by)
+        if above is None or above is branch:
+            roots.append(branch)
+        else:
+            above.below.append(branch)
+    show.tree(roots)
+
+
+def _object_text(one: "Object") -> str:
+    real = f" -> {one.real}" if one.real != one.path else ""
+    variant = ", for other processors" if one.variant else ""
+    return f"{one.path}{real} ({one.rule}{variant})"
+
+
+def print_chain(chain: "Sequence[Step]") -> None:
+    """Print why a path is there, down to the profile's line."""
+    top = at = Branch(str(chain[0].path))
+    for step in chain:
+        others = f" (and {len(step.others)} more)" if step.others else ""
+        below = Branch(f"{step.reason.rule}: {step.reason.origin}{others}")
+        at.below.append(below)
+        at = below
+    show.tree([top])
+
+
+def print_profile(document: Mapping[str, Any]) -> None:
+    """Print a composed profile, a key and its value per line."""
+    for key, value in document.items():
+        if isinstance(value, list):
+            show.tree([Branch(key, [Branch(str(one)) for one in value])])
+        else:
+            show.line(f"{key}: {value}")
+
+
+def print_populated(plan: Plan, zones: Iterable[Outcome[bool]], seconds: float, *, verbose: bool) -> None:
+    """Print what was done to each zone, and the plan's sums once."""
+    done = [zone for zone in zones if zone.error is None]
+    for zone in done:
+        show.line(f"{zone.zonepath}: {'populated' if zone.value else 'nothing to do'}")
+    if done:
+        print_plan(plan, verbose=verbose)
+        show.line(f"{seconds:.2f} s")
+
+
+def print_status(states: "Iterable[ZoneStatus]") -> None:
+    """Print a row for each zone, and below it what is wrong and what runs."""
+    rows = []
+    for one in states:
+        rows.append((one.state, str(len(one.processes)), one.zonepath, "; ".join(one.because)))
+        rows += [("", str(process.pid), "", process.command) for process in one.processes]
+    if rows:
+        show.table(("STATE", "PROCESSES", "ZONEPATH", "BECAUSE"), rows)
+
+
+def boot_line(zonepath: str, booted: "Booted") -> str:
+    """Return what was started, in one line."""
+    address = f", at {booted.address}" if booted.address else ""
+    return f"{zonepath}: runs by {booted.runtime}, process {booted.pid}{address}"
+
+
+def print_findings(findings: Iterable[Mapping[str, Any]]) -> None:
+    """Print what verify or audit found, a row each."""
+    rows = [(one["severity"], one["kind"], one["path"], one["expected"], one["actual"]) for one in findings]
+    if rows:
+        show.table(("SEVERITY", "KIND", "PATH", "EXPECTED", "ACTUAL"), rows)

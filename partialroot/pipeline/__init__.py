@@ -1,0 +1,1 @@
+"""Composes the stages for each verb: the only place that knows their order."""

@@ -1,0 +1,95 @@
+"""status, verify, audit, explain: what is there, without changing any of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from partialroot.errors import NoReceiptError, PartialRootError
+from partialroot.host.linux.processes import Process, zone_processes
+from partialroot.model import Finding, Receipt
+from partialroot.paths import RootPath
+from partialroot.pipeline.zones import Outcome, each, looked_at, need_receipt
+from partialroot.zone import receipt as receipts
+from partialroot.zone.audit import audit as audit_zone
+from partialroot.zone.explain import Step
+from partialroot.zone.explain import explain as explain_path
+from partialroot.zone.journal import all_intents
+from partialroot.zone.state import Known
+from partialroot.zone.state import state as state_of
+from partialroot.zone.store import Store
+from partialroot.zone.verify import ImageFindings
+from partialroot.zone.verify import verify as verify_zone
+
+
+def explain(zonepath: Path, path: str) -> tuple[Step, ...]:
+    """Return why ``path`` is in the zone, down to a line of a profile."""
+    receipt = need_receipt(zonepath)
+    return explain_path(receipt, _shared_reasons(receipt), RootPath.parse(path))
+
+
+def _shared_reasons(receipt: Receipt) -> receipts.Reasons:
+    if receipt.image is None or receipt.reasons is None:
+        return {}
+    data = receipts.read_own(Path(receipt.image), receipt.reasons)
+    if data is None:
+        raise NoReceiptError("the image has lost its reasons", path=f"{receipt.image}/{receipt.reasons}")
+    return receipts.load_reasons(data, f"{receipt.image}/{receipt.reasons}")
+
+
+def verify(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]], ...]:
+    """Compare zones with their receipts; an image that several share is read once."""
+    images: ImageFindings = {}
+
+    def one(zonepath: str) -> Outcome[list[Finding]]:
+        with looked_at(store, Path(zonepath)) as notes:
+            receipt = need_receipt(Path(zonepath))
+            return Outcome(zonepath, verify_zone(Path(zonepath), receipt, images), notes=notes)
+
+    return each(zonepaths, one)
+
+
+def audit(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]], ...]:
+    """Look for what zones could misuse; the store's other zones are where second names may be found."""
+    known = Known()
+    others = [zone.zonepath for zone in Store(store).zones()] if store.is_dir() else []
+
+    def one(zonepath: str) -> Outcome[list[Finding]]:
+        path = Path(zonepath)
+        with looked_at(store, path) as notes:
+            found = audit_zone(
+                path, need_receipt(path), store, [other for other in others if other != path], known
+            )
+            return Outcome(zonepath, found, notes=notes)
+
+    return each(zonepaths, one)
+
+
+@dataclass(frozen=True)
+class ZoneStatus:
+    """A zone's state, because of what, and the processes that live in it."""
+
+    zonepath: str
+    state: str
+    because: tuple[str, ...]
+    processes: tuple[Process, ...]
+
+
+def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
+    """Tell the state of zones; nothing is locked or recovered for it."""
+    known = Known()
+    busy = {intent.zonepath for intent in all_intents(Store(store))} if store.is_dir() else set()
+    return tuple(_status_of(Path(zonepath), known, zonepath in busy) for zonepath in zonepaths)
+
+
+def _status_of(zonepath: Path, known: Known, under_way: bool) -> ZoneStatus:
+    receipt: Receipt | PartialRootError | None
+    try:
+        receipt = receipts.read(zonepath)
+    except PartialRootError as error:
+        receipt = error
+    found, because = state_of(zonepath, receipt, known)
+    if under_way:
+        found, because = "broken", ("work on it was interrupted, or is under way", *because)
+    root = zonepath / "root"
+    processes = zone_processes(root) if root.is_dir() else ()
+    return ZoneStatus(str(zonepath), found, because, processes)

@@ -1,0 +1,98 @@
+"""populate and remove: one plan for all zones of a command, each zone its own transaction."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from partialroot.model import Plan
+from partialroot.pipeline.planning import Options, Planned, make_plan
+from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
+from partialroot.zone import apply
+from partialroot.zone import receipt as receipts
+from partialroot.zone.store import Store
+from partialroot.zone.zonepath import check_vacant, check_zonepath
+
+
+@dataclass(frozen=True)
+class Populated:
+    """What one populate did: the plan, and for each zone whether it changed, or its error."""
+
+    plan: Plan
+    zones: tuple[Outcome[bool], ...]
+    seconds: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether any zone changed."""
+        return any(zone.value for zone in self.zones)
+
+
+def dry_run(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]) -> Plan:
+    """Return the plan, with every refusal that needs no effect; nothing is touched."""
+    paths = [check_zonepath(one, source=options.source, store=options.store) for one in zonepaths]
+    return make_plan(options, profiles, paths).plan
+
+
+def populate(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]) -> Populated:
+    """Build the zones, or bring them to what the profiles say now.
+
+    Raises what concerns all zones; the error of one zone is in its outcome, and the others go on.
+    """
+    started = time.monotonic()
+    checked = each(zonepaths, lambda one: Outcome(one, _check(options, one)))
+    places = [one.value for one in checked if one.value is not None]
+    if not places:
+        raise next(one.error for one in checked if one.error is not None)
+    planned = make_plan(options, profiles, places)
+    store = Store(options.store)
+    built = each(
+        [str(place) for place in places],
+        lambda one: _populate_one(Path(one), planned, store, options, profiles),
+    )
+    refused = tuple(Outcome[bool](one.zonepath, error=one.error) for one in checked if one.error)
+    return Populated(planned.plan, (*refused, *built), time.monotonic() - started)
+
+
+def _check(options: Options, zonepath: str) -> Path:
+    return check_zonepath(zonepath, source=options.source, store=options.store)
+
+
+def _populate_one(
+    zonepath: Path, planned: Planned, store: Store, options: Options, profiles: Sequence[str]
+) -> Outcome[bool]:
+    plan = planned.plan
+    with opened(store, zonepath, planned.lost_owners) as (site, notes):
+        request, config = options.request(profiles), _config(plan, zonepath)
+        old = receipts.read(zonepath)
+        if old is None:
+            check_vacant(zonepath)
+            apply.create(plan, site, request, config)
+            return Outcome(str(zonepath), True, notes=notes)
+        refuse_running(zonepath)
+        changed = apply.update(plan, site, request, config, old)
+        return Outcome(str(zonepath), changed, notes=notes)
+
+
+def _config(plan: Plan, zonepath: Path) -> Mapping[str, Any]:
+    from partialroot.host.linux.oci import bundle_config
+
+    return bundle_config(plan.settings, zonepath, plan.tops, os.uname().machine)
+
+
+def remove(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[bool], ...]:
+    """Take zones away; an image goes with its last zone."""
+    opened_store = Store(store)
+    return each(zonepaths, lambda one: _remove_one(opened_store, Path(one)))
+
+
+def _remove_one(store: Store, zonepath: Path) -> Outcome[bool]:
+    with opened(store, zonepath) as (site, notes):
+        if store.registered(zonepath) is None and not zonepath.exists() and notes:
+            return Outcome(str(zonepath), True, notes=notes)  # recovery finished the removal
+        receipt = need_receipt(zonepath)
+        refuse_running(zonepath)
+        apply.remove(site, receipt)
+    return Outcome(str(zonepath), True, notes=notes)

@@ -1,0 +1,102 @@
+"""mount, unmount, boot, halt: what makes a populated zone run, and stop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from partialroot.errors import ConflictError
+from partialroot.host.linux.boot import Booted
+from partialroot.host.linux.boot import boot as start
+from partialroot.host.linux.halt import halt as stop
+from partialroot.model import Receipt
+from partialroot.pipeline.planning import refuse_host_network
+from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
+from partialroot.zone.apply import Site
+from partialroot.zone.store import Store
+
+
+def mount(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[tuple[str, ...]], ...]:
+    """Bring the shared layer up again, after a reboot; the outcome names what was missing."""
+    return each(zonepaths, lambda one: _mount_one(Store(store), Path(one)))
+
+
+def _mount_one(store: Store, zonepath: Path) -> Outcome[tuple[str, ...]]:
+    with opened(store, zonepath) as (site, notes):
+        return Outcome(str(zonepath), bring_up(site), notes=notes)
+
+
+def bring_up(site: Site) -> tuple[str, ...]:
+    """Mount what is not mounted yet of the zone's shared layer, and return it."""
+    binds = site.binds(need_receipt(site.zonepath))
+    return site.mounter.up(site.zonepath, binds) if binds and site.mounter else ()
+
+
+def unmount(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[tuple[str, ...]], ...]:
+    """Take the shared layer down; the outcome names what was mounted."""
+    return each(zonepaths, lambda one: _unmount_one(Store(store), Path(one)))
+
+
+def _unmount_one(store: Store, zonepath: Path) -> Outcome[tuple[str, ...]]:
+    with opened(store, zonepath) as (site, notes):
+        binds = site.binds(need_receipt(zonepath))
+        refuse_running(zonepath)
+        down = site.mounter.down(zonepath, binds) if binds and site.mounter else ()
+        return Outcome(str(zonepath), down, notes=notes)
+
+
+def boot(
+    store: Path,
+    zonepaths: Sequence[str],
+    *,
+    runtime: str,
+    foreground: bool,
+    address: str | None,
+    trust_zone: bool,
+) -> tuple[Outcome[Booted], ...]:
+    """Start zones; one in the foreground must be attended (``host.linux.boot.attend``)."""
+    want = _Boot(runtime, foreground, address, trust_zone)
+    return each(zonepaths, lambda one: _boot_one(Store(store), Path(one), want))
+
+
+@dataclass(frozen=True)
+class _Boot:
+    runtime: str
+    foreground: bool
+    address: str | None
+    trust_zone: bool
+
+
+def _boot_one(store: Store, zonepath: Path, want: _Boot) -> Outcome[Booted]:
+    with opened(store, zonepath) as (site, notes):
+        receipt = need_receipt(zonepath)
+        _refuse_boot(zonepath, receipt, want)
+        back = bring_up(site)
+        booted = start(
+            zonepath,
+            runtime=want.runtime,
+            foreground=want.foreground,
+            address=want.address or receipt.request.address,
+        )
+    if back:
+        notes = (*notes, f"{zonepath}: mounted again: {' '.join(back)}")
+    return Outcome(str(zonepath), booted, notes=notes)
+
+
+def _refuse_boot(zonepath: Path, receipt: Receipt, want: _Boot) -> None:
+    if receipt.settings.start is None:
+        raise ConflictError(
+            "its profiles say nothing to start", path=str(zonepath), hint="add a [start] to one"
+        )
+    refuse_running(zonepath)
+    refuse_host_network(receipt.settings, want.trust_zone or receipt.request.trust_zone)
+
+
+def halt(store: Path, zonepaths: Sequence[str], *, grace: float) -> tuple[Outcome[bool], ...]:
+    """Stop zones: SIGTERM, and after ``grace`` seconds SIGKILL; the outcome says whether one was running."""
+    return each(zonepaths, lambda one: _halt_one(Store(store), Path(one), grace))
+
+
+def _halt_one(store: Store, zonepath: Path, grace: float) -> Outcome[bool]:
+    with opened(store, zonepath) as (_, notes):
+        need_receipt(zonepath)
+        return Outcome(str(zonepath), stop(zonepath, grace), notes=notes)

@@ -1,0 +1,103 @@
+"""One verb over several zones: each locked and recovered first; the others go on after an error."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from partialroot.errors import BusyError, NoReceiptError, PartialRootError, UsageError
+from partialroot.model import Receipt
+from partialroot.zone import apply
+from partialroot.zone import receipt as receipts
+from partialroot.zone.apply import Site
+from partialroot.zone.binds import LinuxBinds
+from partialroot.zone.store import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What a verb did to one zone: a value, or the error that stopped it; ``notes`` are worth a line."""
+
+    zonepath: str
+    value: T | None = None
+    error: PartialRootError | None = None
+    notes: tuple[str, ...] = ()
+
+
+def chosen(store: Path, words: Sequence[str], every: bool) -> tuple[str, ...]:
+    """Return the zones a verb is about: those named, or all of the store's register.
+
+    Raises UsageError when none is named, or one is no absolute path.
+    """
+    for word in words:
+        if not word.startswith("/"):
+            raise UsageError("zonepaths are absolute", path=word)
+    if words:
+        return tuple(dict.fromkeys(words))
+    if not every:
+        raise UsageError("no ZONEPATH is given", hint="name zones, or say --all")
+    if not store.is_dir():
+        return ()
+    return tuple(str(zone.zonepath) for zone in Store(store).zones())
+
+
+def each(zonepaths: Iterable[str], work: Callable[[str], Outcome[T]]) -> tuple[Outcome[T], ...]:
+    """Do ``work`` to each zone; its error becomes that zone's outcome."""
+    outcomes = []
+    for zonepath in zonepaths:
+        try:
+            outcomes.append(work(zonepath))
+        except PartialRootError as error:
+            outcomes.append(Outcome[T](zonepath, error=error))
+    return tuple(outcomes)
+
+
+@contextmanager
+def opened(
+    store: Store, zonepath: Path, lost_owners: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[Site, tuple[str, ...]]]:
+    """Hold a zone's lock, with what was interrupted there recovered; yield its site and what to tell of that.
+
+    Raises BusyError when somebody else works on it, or when recovery is not possible.
+    """
+    with store.lock_zone(zonepath):
+        site = Site(store, zonepath, LinuxBinds(), lost_owners)
+        note = apply.recover(site)
+        yield site, (note,) if note else ()
+
+
+@contextmanager
+def looked_at(store: Path, zonepath: Path) -> Iterator[tuple[str, ...]]:
+    """Hold a zone's lock for looking at it; where there is no store, nothing could have been interrupted."""
+    if not store.is_dir():
+        yield ()
+        return
+    with opened(Store(store), zonepath) as (_, notes):
+        yield notes
+
+
+def need_receipt(zonepath: Path) -> Receipt:
+    """Return the zone's receipt; NoReceiptError when there is none."""
+    receipt = receipts.read(zonepath)
+    if receipt is None:
+        raise NoReceiptError(
+            "there is no zone of ours", path=str(zonepath), hint="partialroot status --all lists them"
+        )
+    return receipt
+
+
+def refuse_running(zonepath: Path) -> None:
+    """Raise BusyError while a process lives in the zone."""
+    from partialroot.host.linux.processes import zone_processes
+
+    root = zonepath / "root"
+    living = zone_processes(root) if root.is_dir() else ()
+    if living:
+        raise BusyError(
+            f"the zone is running: process {living[0].pid}",
+            path=str(zonepath),
+            hint=f"partialroot halt {zonepath}",
+        )

@@ -1,0 +1,70 @@
+"""The words of the command line, and how mistakes in them are told."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partialroot.cli import arguments, main
+from partialroot.errors import UsageError
+
+
+def test_zonepaths_and_profiles_may_be_mixed() -> None:
+    words = ["node", "/zones/a", "./mine.toml", "/zones/b", "/profiles/other.toml", "base"]
+    assert arguments.zones_and_profiles(words) == (
+        ("/zones/a", "/zones/b"),
+        ("node", "./mine.toml", "/profiles/other.toml", "base"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["zones/a", "node"], "zonepaths are absolute"),
+        (["node"], "no ZONEPATH"),
+        (["/zones/a"], "no PROFILE"),
+        (["./a", "node"], "zonepaths are absolute"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        arguments.zones_and_profiles(words)
+
+
+@given(st.permutations(["/a", "/b", "node", "x.toml"]))
+def test_each_kind_keeps_its_order(words: list[str]) -> None:
+    zonepaths, profiles = arguments.zones_and_profiles(words)
+    assert zonepaths == tuple(word for word in words if word in ("/a", "/b"))
+    assert profiles == tuple(word for word in words if word in ("node", "x.toml"))
+
+
+def test_settings_need_an_equals_sign() -> None:
+    assert arguments.parameters(["port=8001", "empty=", "a=b=c"]) == {"port": "8001", "empty": "", "a": "b=c"}
+    for bad in ("port", "=8001"):
+        with pytest.raises(UsageError, match="has no '='"):
+            arguments.parameters([bad])
+
+
+def test_share_takes_auto_or_a_list() -> None:
+    assert arguments.methods("auto") == ("auto",)
+    assert arguments.methods("mount, clone") == ("mount", "clone")
+    with pytest.raises(UsageError, match="knows no 'reflink'"):
+        arguments.methods("mount,reflink")
+
+
+@pytest.mark.parametrize("words", [["frobnicate"], ["populate"], ["plan", "--share"], []])
+def test_a_mistake_is_one_message_and_exit_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("partialroot: error: ")
+    assert "Traceback" not in said.err
+
+
+def test_with_json_a_mistake_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["populate", "--json", "zones/a", "node"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["kind"] == "usage"
+    assert error["path"] == "zones/a"
+    assert error["hint"]
