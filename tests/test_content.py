@@ -130,33 +130,34 @@ def test_reading_leaves_the_atime(tmp_path: Path) -> None:
     assert (tmp_path / "file2").stat().st_atime_ns == 1
 
 
-def changing(directory: Path, change: str) -> Tree:
-    """Make a source whose file changes between being opened and being read."""
-
-    class Changing(Tree):
-        def open_node(self, path: RootPath, node: Node) -> int:
-            descriptor = super().open_node(path, node)
-            with open(self.host(path), "ab") as file:
-                if change == "grows":
-                    file.write(b"more")
-                elif change == "shrinks":
-                    file.truncate(1)
-                else:
-                    os.utime(file.fileno(), ns=(OLD, OLD + 1))
-            os.utime(self.host(path), ns=(OLD, OLD + (change == "is touched")))
-            return descriptor
-
-    return Changing(directory)
-
-
 @pytest.mark.parametrize("change", ["grows", "shrinks", "is touched"])
-def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str) -> None:
+def test_a_file_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
     make(tmp_path)
-    (tmp_path / "file").write_bytes(b"some")
-    os.utime(tmp_path / "file", ns=(OLD, OLD))
+    file = tmp_path / "file"
+    file.write_bytes(b"some")
+    os.utime(file, ns=(OLD, OLD))
+    sha256 = content._sha256
+
+    def disturbed(descriptor: int, size: int) -> str:
+        digest = sha256(descriptor, size)
+        os.truncate(file, {"grows": 5, "shrinks": 3, "is touched": 4}[change])
+        os.utime(file, ns=(OLD, OLD + (change == "is touched")))
+        return digest
+
+    monkeypatch.setattr(content, "_sha256", disturbed)
     with pytest.raises(SourceError, match="changed while it was read") as caught:
-        run(changing(tmp_path, change), None)
+        run(Tree(tmp_path), None)
     assert caught.value.path == "/file"
+
+
+def test_a_file_that_changed_before_it_was_opened(tmp_path: Path) -> None:
+    tree = make(tmp_path)
+    before = files(tree)
+    (tmp_path / "file").write_bytes(b"some")
+    with pytest.raises(SourceError, match="changed while it was read"):
+        measure(tree, before, NOTHING)
 
 
 def test_a_file_that_never_ends_is_not_followed() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from partialroot.errors import PartialRootError, SourceError
 from partialroot.paths import RootPath
-from partialroot.source.packages import NoPackages, Packages, open_packages, pristine
+from partialroot.source.packages import NoPackages, Packages, apt, open_packages, pristine
 from partialroot.source.packages.apt import is_soname, library_packages
 from partialroot.source.packages.deb822 import stanzas
 from partialroot.source.packages.filelists import MANY, FileLists
@@ -390,6 +390,24 @@ def lists(root: Path) -> Path:
 )
 def test_suppliers(lists: Path, name: str, expected: str | None) -> None:
     assert database(lists).supplier(name) == expected
+
+
+def test_apt_decompresses_for_this_system_only(
+    lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "apt-helper"
+    helper.write_text(
+        '#!/bin/sh\n[ "$1" = cat-file ] && [ -f "$2" ] && echo "Package: $(basename "$2" .lz4)"\n'
+    )
+    helper.chmod(0o755)
+    monkeypatch.setattr(apt, "_APT_HELPER", str(helper))
+    name = "f_binary-amd64_Packages"
+    tree = Tree(lists)
+    assert open_packages(tree).supplier(name) is None
+    tree.root = Path("/")
+    assert open_packages(tree).supplier(name) == name
+    monkeypatch.setattr(apt, "_APT_HELPER", "/nonexistent")
+    assert open_packages(tree).supplier(name) is None
 
 
 def test_a_library_of_a_private_directory_is_no_supplier(root: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from needs import needs
 
@@ -87,7 +87,10 @@ def plant(root: Path, forest: list[tuple[str, str | None]]) -> None:
                 place.symlink_to(target)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
+@example([("a", ""), ("b", "a/"), ("c", "a/."), ("d", "a/..")], ["d"])
+@example([("a", None), ("b", "a/"), ("c", "b/../b/.")], ["c/b"])
+@example([("a", "b"), ("b", "a")], ["a/c"])
 @given(forests, st.lists(st.lists(names, max_size=5).map("/".join), min_size=1, max_size=12))
 def test_resolves_as_the_kernel_does_inside_the_root(
     forest: list[tuple[str, str | None]], queries: list[str]

@@ -102,7 +102,7 @@ def _measure(tree: Tree, path: RootPath, node: Node) -> Measured | None:
         raise SourceError(f"cannot be read: {error.strerror}", path=path) from None
     finally:
         os.close(descriptor)
-    if not (_same(node, before) and _same(node, after)):
+    if not _same(node, after):
         raise SourceError("changed while it was read", path=path, hint="run the command again")
     return Measured(before, content)
 
