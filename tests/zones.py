@@ -26,6 +26,8 @@ from partialroot.zone.store import Store
 
 REQUEST = Request(("test",), (), (), "/", "linux", ("auto",))
 WHY = (Reason("wanted", "test.toml:1"),)
+OLD = 10**18
+"""The modification time of everything made here."""
 KINDS = (FileType.FILE, FileType.DIR, FileType.SYMLINK)
 
 
@@ -67,13 +69,13 @@ def content_of(host: Path) -> Content:
 def text(path: str, content: str | bytes, mode: int = 0o644, layer: Layer = Layer.PRIVATE) -> Action:
     """Return the action that writes a file of a profile."""
     data = content.encode() if isinstance(content, str) else content
-    entry = Entry(RootPath(path), FileType.FILE, mode, 0, 0, layer, WHY, len(data), text=data)
+    entry = Entry(RootPath(path), FileType.FILE, mode, 0, 0, layer, WHY, len(data), OLD, text=data)
     return Action(entry, Method.WRITE, "test", Content(hashlib.sha256(data).hexdigest()))
 
 
 def directory(path: str, mode: int = 0o755, layer: Layer = Layer.PRIVATE) -> Action:
     """Return the action that makes a directory."""
-    return Action(Entry(RootPath(path), FileType.DIR, mode, 0, 0, layer, WHY), Method.MKDIR, "test")
+    return Action(Entry(RootPath(path), FileType.DIR, mode, 0, 0, layer, WHY, 0, OLD), Method.MKDIR, "test")
 
 
 def plan_of(source: Path, store: Path, actions: Iterable[Action], tops: Sequence[str] = ()) -> Plan:

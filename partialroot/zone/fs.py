@@ -23,6 +23,7 @@ SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FICLONE = 0x40049409
 CHUNK = 1 << 30
+UNSAVED = ".new"
 WITHOUT_OWNER = 0o1777
 NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
 
@@ -379,7 +380,7 @@ def create_file(at: int, name: str, data: bytes) -> None:
 
 def save(at: int, name: str, data: bytes) -> None:
     """Write a file of our own in full, synced, or not at all; what was at ``name`` is replaced."""
-    beside = f".{name}.new"
+    beside = name + UNSAVED
     discard(at, beside)  # of one that was killed
     fd = create(at, beside)
     try:

@@ -14,6 +14,7 @@ Building, replacing and removing an image happen under its lock.
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from partialroot.zone.store import Store, make_private
 
 _FRESH, _GONE = ".new-", ".old-"
 
-_checked: set[Path] = set()
+_checked: dict[Path, tuple[int, int, int]] = {}
 
 
 @dataclass(frozen=True)
@@ -63,24 +64,23 @@ def _ensure(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> l
     path = plan.image_home / name
     if is_intact(path):
         return []
+    _sweep_digest(plan.image_home, home, name)
     try:
         builder = _build(plan, home, lost_owners)
         if fs.exists(home, name):
             _carry_reasons(home, name)
-            fs.rename(home, name, home, f"{_GONE}{name}-{os.urandom(4).hex()}")
+            fs.rename(home, name, home, _gone_name(name))
         fs.rename(home, _FRESH + name, home, name)
         fs.sync(home, "images")
     except OSError as error:
         raise fs.failed(error, str(path)) from error
     finally:
-        remove(home, _FRESH + name)
-    _checked.add(path)
+        _sweep_digest(plan.image_home, home, name)
     return builder.lost
 
 
 def _build(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> LayerBuilder:
     fresh = f"{_FRESH}{plan.digest}"
-    remove(home, fresh)  # of a builder that died
     fs.make_directory(home, fresh)
     top = os.open(fresh, fs.DIRECTORY, dir_fd=home)
     try:
@@ -101,13 +101,18 @@ def _build(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> La
 def is_intact(path: Path) -> bool:
     """Whether an image is there and its files have the sizes, times, modes and owners of its manifest.
 
-    What was looked at once by this process is not looked at again.
+    An image that this process has looked at is not looked at again, unless it was built anew.
     """
-    if path in _checked:
+    try:
+        found = os.lstat(path / receipt.MANIFEST)
+    except OSError:
+        return False
+    key = (found.st_dev, found.st_ino, found.st_mtime_ns)
+    if _checked.get(path) == key:
         return True
     if not _is_as_built(path):
         return False
-    _checked.add(path)
+    _checked[path] = key
     return True
 
 
@@ -187,40 +192,41 @@ def release_image(store: Store, path: Path, settled: Path | None = None) -> bool
 
     ``settled`` is a zonepath whose own journal does not count: its work is over.
     """
+    if not os.path.lexists(path.parent):
+        return True
     with store.lock_image(path.parent, path.name):
-        if not os.path.lexists(path):
-            return True
-        if _is_used(store, path, settled):
-            return False
         home = fs.open_directory(path.parent)
         try:
-            _checked.discard(path)
-            gone = f"{_GONE}{path.name}-{os.urandom(4).hex()}"
-            fs.rename(home, path.name, home, gone)  # a half image is never found under its own name
-            remove(home, gone)
+            is_unused = not _is_used(store, path, settled)
+            if is_unused and fs.exists(home, path.name):
+                fs.rename(home, path.name, home, _gone_name(path.name))  # never half under its own name
+            _sweep_digest(path.parent, home, path.name)
         finally:
             os.close(home)
-    return True
+    return is_unused
 
 
 def sweep(store: Store, home: Path) -> None:
     """Remove what builders that died left in ``home``, and replaced images that nothing mounts any more."""
     fd = fs.open_directory(home)
     try:
-        for name in os.listdir(fd):
-            if name.startswith((_FRESH, _GONE)) and not _is_mounted(home / name):
-                _sweep_one(store, home, fd, name)
+        names = [name for name in os.listdir(fd) if name.startswith((_FRESH, _GONE))]
+        for digest in sorted({name[len(_FRESH) :].partition("-")[0] for name in names}):
+            with suppress(BusyError), store.lock_image(home, digest, wait_seconds=0):  # its builder lives
+                _sweep_digest(home, fd, digest)
     finally:
         os.close(fd)
 
 
-def _sweep_one(store: Store, home: Path, fd: int, name: str) -> None:
-    digest = name.removeprefix(_FRESH).removeprefix(_GONE).partition("-")[0]
-    try:
-        with store.lock_image(home, digest, wait_seconds=0):
+def _sweep_digest(home: Path, fd: int, digest: str) -> None:
+    """Remove half and replaced images of one digest, whose lock we hold, unless they are mounted."""
+    for name in os.listdir(fd):
+        if name.startswith((_FRESH + digest, _GONE + digest)) and not _is_mounted(home / name):
             remove(fd, name)
-    except BusyError:  # its builder lives
-        return
+
+
+def _gone_name(digest: str) -> str:
+    return f"{_GONE}{digest}-{os.urandom(4).hex()}"
 
 
 def _is_used(store: Store, path: Path, settled: Path | None) -> bool:

@@ -112,10 +112,14 @@ def load(data: bytes, where: str) -> Intent:
 
 
 def write(store: Store, intent: Intent) -> None:
-    """Put ``intent`` on the disk, for good, before anything it names happens."""
-    with store.directory("journal") as at:
-        fs.save(at, zone_key(Path(intent.zonepath)), dump(intent))
-        fs.sync(at, "journal")
+    """Put ``intent`` on the disk, for good, before anything it names happens; ApplyError if it fails."""
+    try:
+        with store.directory("journal") as at:
+            fs.save(at, zone_key(Path(intent.zonepath)), dump(intent))
+            fs.sync(at, "journal")
+    except OSError as error:
+        erase(store, Path(intent.zonepath))
+        raise fs.failed(error, str(store.root / "journal")) from error
 
 
 def read(store: Store, zonepath: Path) -> Intent | None:
@@ -127,15 +131,16 @@ def read(store: Store, zonepath: Path) -> Intent | None:
 def all_intents(store: Store) -> tuple[Intent, ...]:
     """Return everything under way in this store."""
     with store.directory("journal") as at:
-        keys = sorted(name for name in os.listdir(at) if not name.startswith("."))
+        keys = sorted(name for name in os.listdir(at) if not name.endswith(fs.UNSAVED))
         found = [_read(store, at, key) for key in keys]
     return tuple(intent for intent in found if intent is not None)
 
 
-def erase(store: Store, intent: Intent) -> None:
-    """Forget ``intent``: all of it is done, or undone."""
+def erase(store: Store, zonepath: Path) -> None:
+    """Forget what was under way at ``zonepath``: all of it is done, or undone, or was never begun."""
     with store.directory("journal") as at:
-        fs.discard(at, zone_key(Path(intent.zonepath)))
+        fs.discard(at, zone_key(zonepath))
+        fs.discard(at, zone_key(zonepath) + fs.UNSAVED)
 
 
 def _read(store: Store, at: int, key: str) -> Intent | None:

@@ -19,7 +19,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,7 +147,7 @@ class Store:
     def zones(self) -> tuple[Registered, ...]:
         """Return all zones of the register, sorted by path."""
         with self.directory("zones") as at:
-            keys = [name for name in os.listdir(at) if not name.startswith(".")]
+            keys = [name for name in os.listdir(at) if not name.endswith(fs.UNSAVED)]
             found = [self._registered(at, key) for key in keys]
         return tuple(sorted((zone for zone in found if zone), key=lambda zone: zone.zonepath))
 
@@ -186,7 +186,8 @@ class Store:
             try:
                 yield
             finally:
-                fs.unlink(at, name)  # while it is ours: whoever waits sees that and tries anew
+                with suppress(OSError):  # a lock file that stays is one that nobody holds
+                    fs.unlink(at, name)  # while it is ours: whoever waits sees that and tries anew
                 os.close(fd)
 
 
@@ -194,10 +195,10 @@ def _acquire(at: int, name: str, path: str, wait_seconds: float) -> int:
     """Return the descriptor of a lock file that is locked and still has its name."""
     until = time.monotonic() + wait_seconds
     while True:
-        fd = fs.open_lock(at, name)
+        fd = _open_lock(at, name, path)
         if _try_lock(fd):
             if _is_named(fd, at, name):
-                fs.write(fd, f"{os.getpid():<20}\n".encode(), name)
+                _sign(fd, name)
                 return fd
         elif time.monotonic() >= until:
             owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
@@ -205,6 +206,19 @@ def _acquire(at: int, name: str, path: str, wait_seconds: float) -> int:
             raise BusyError(f"process {owner} works on it", path=path, hint="try again when it is done")
         os.close(fd)
         time.sleep(POLL_SECONDS if until > time.monotonic() else 0)
+
+
+def _open_lock(at: int, name: str, path: str) -> int:
+    try:
+        return fs.open_lock(at, name)
+    except OSError as error:
+        raise StoreError(f"cannot be locked: {error.strerror}", path=path) from error
+
+
+def _sign(fd: int, name: str) -> None:
+    """Write who holds the lock, for those who wait; on a full disk they have to guess."""
+    with suppress(OSError):
+        fs.write(fd, f"{os.getpid():<20}\n".encode(), name)
 
 
 def _try_lock(fd: int) -> bool:

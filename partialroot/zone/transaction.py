@@ -38,8 +38,8 @@ def run(store: Store, intent: Intent, mounter: Mounter | None, build: Build) -> 
         _Work(intent, mounter).carry_out(build)
         _finish(store, intent)
     except BaseException as error:
-        _give_up(store, intent, mounter, error)
-        raise
+        if not _settle_after(store, intent, mounter, error) or not isinstance(error, Exception):
+            raise _as_failure(error, intent) from error
 
 
 def recover(store: Store, zonepath: Path, mounter: Mounter | None) -> str | None:
@@ -49,6 +49,7 @@ def recover(store: Store, zonepath: Path, mounter: Mounter | None) -> str | None
     """
     intent = journal.read(store, zonepath)
     if intent is None:
+        journal.erase(store, zonepath)
         return None
     try:
         committed = _settle(store, intent, mounter)
@@ -64,22 +65,26 @@ def receipt_bytes(zone: int) -> bytes | None:
     return fs.read(zone, RECEIPT)
 
 
-def _give_up(store: Store, intent: Intent, mounter: Mounter | None, error: BaseException) -> None:
-    """Settle after ``error``; where even that fails, say so and leave the journal for the next command."""
+def _settle_after(store: Store, intent: Intent, mounter: Mounter | None, error: BaseException) -> bool:
+    """Undo, or finish what was committed, after ``error``; return whether it was committed.
+
+    Where even that fails the journal stays for the next command, and ApplyError says both.
+    """
     try:
-        committed = _settle(store, intent, mounter)
+        return _settle(store, intent, mounter)
     except (OSError, PartialRootError) as second:
         raise ApplyError(
-            f"{error}; it could not be undone: {second}",
+            f"{_as_failure(error, intent)}; then it could not be put in order: {second}",
             path=intent.zonepath,
             hint="the next command on this zonepath tries again",
         ) from error
-    if isinstance(error, OSError):
-        path = f"{intent.zonepath}/{error.filename}" if error.filename else intent.zonepath
-        failure = fs.failed(error, path)
-        if committed:
-            failure.message += f"; the {intent.verb} itself was done"
-        raise failure from error
+
+
+def _as_failure(error: BaseException, intent: Intent) -> BaseException:
+    """Return ``error`` as one of ours, with the path of the host."""
+    if not isinstance(error, OSError):
+        return error
+    return fs.failed(error, f"{intent.zonepath}/{error.filename}" if error.filename else intent.zonepath)
 
 
 def _settle(store: Store, intent: Intent, mounter: Mounter | None) -> bool:
@@ -273,7 +278,7 @@ def _forget(store: Store, intent: Intent, unused: str | None, used: str | None) 
     """Release the image that this zone does not use (any more), then the journal."""
     if unused is not None and unused != used:
         image.release_image(store, Path(unused), settled=Path(intent.zonepath))
-    journal.erase(store, intent)
+    journal.erase(store, Path(intent.zonepath))
 
 
 # --- directories ------------------------------------------------------------------------------------
