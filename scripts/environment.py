@@ -63,6 +63,17 @@ def python_with(wanted: Sequence[str], *, install: bool = True, spare: Path | No
     return str(python)
 
 
+def checkout_environment(cache: Path) -> dict[str, str]:
+    """Return the environment in which a Python runs partialroot from this checkout.
+
+    Compiled modules go to ``cache``, as an installed tool has them, and not into the checkout.
+    """
+    path = filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "PYTHONPYCACHEPREFIX": str(cache)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
 def apt_can_install() -> bool:
     """Tell whether this is root on a system with apt."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
