@@ -16,6 +16,7 @@ from partialroot.errors import Missing
 from partialroot.paths import RootPath
 
 NO_XATTRS: tuple[tuple[str, bytes], ...] = ()
+PAUSE = RootPath("/pause")  # the built-in pause process, where a zone has it
 
 
 class FileType(StrEnum):
