@@ -389,3 +389,15 @@ def test_walk_takes_little_more_than_scandir() -> None:
 )  # fmt: skip
 def test_glob(garden: Tree, pattern: str, expected: list[str]) -> None:
     assert list(garden.glob(pattern)) == expected
+
+
+def test_a_search_does_not_follow_what_leads_nowhere(tmp_path: Path) -> None:
+    """The last of too many links is not resolved by us, so it must not be by the system either."""
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "l0").symlink_to("/")
+    for number in range(1, MOST_LINKS + 1):
+        (tmp_path / f"l{number}").symlink_to(f"l{number - 1}")
+    tree = Tree(tmp_path)
+    for top in ("loop", f"l{MOST_LINKS}", "none"):
+        for pattern in (f"/{top}/**", f"/{top}/*", f"/{top}/**/l0"):
+            assert tree.glob(pattern) == ()

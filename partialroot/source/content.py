@@ -112,7 +112,7 @@ def _same(one: Node, other: Node) -> bool:
 
 
 def _sha256(descriptor: int, size: int) -> str:
-    """Hash up to ``size`` bytes and one chunk more: a file that grows without end is not followed."""
+    """Hash up to ``size`` bytes and one more: a file that grows without end is not followed."""
     digest = hashlib.sha256()
     done = 0
     while done <= size and (chunk := os.read(descriptor, min(size - done + 1, _CHUNK))):

@@ -184,9 +184,11 @@ class Tree:
 
     def _matching_below(self, top: RootPath, rest: list[str]) -> Iterator[RootPath]:
         """Yield what matches after ``**``: below ``top`` and all directories in it, symlinks not entered."""
+        real, here, _ = self.resolve(top)
+        if here is None or here.type is not FileType.DIR:
+            return
         if rest:
             yield from self._matching(top, rest)
-        real = self.resolve(top).real
         for path, node in self._walk_below(real):
             spelled = RootPath(top.rstrip("/") + path[len(real.rstrip("/")) :])
             if not rest:
