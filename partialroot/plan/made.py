@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from partialroot.closure import ldcache
 from partialroot.errors import ProfileError
-from partialroot.model import FileType, Node, Profile, Reason
+from partialroot.model import PAUSE, FileType, Node, Profile, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
 from partialroot.profiles.edits import apply_edit
@@ -13,7 +13,6 @@ from partialroot.source.accounts import parse_group, parse_passwd, zone_accounts
 
 PASSWD, GROUP = RootPath("/etc/passwd"), RootPath("/etc/group")
 LOADER_CACHE = RootPath("/etc/ld.so.cache")
-PAUSE = RootPath("/pause")
 # Where an OCI runtime mounts what every container has; a read-only root must have them ready.
 MOUNT_POINTS = tuple(RootPath(path) for path in ("/dev", "/proc", "/sys"))
 
