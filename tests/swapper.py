@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAM = """
-import ctypes, sys
+import ctypes, errno, sys
 libc = ctypes.CDLL(None, use_errno=True)
 one, other = (name.encode() for name in sys.argv[1:])
 exchange = lambda: libc.renameat2(-100, one, -100, other, 2)  # AT_FDCWD, RENAME_EXCHANGE
 if exchange() != 0:
     sys.exit(1)
 print("ready", flush=True)
-while exchange() == 0:
+while exchange() == 0 or ctypes.get_errno() == errno.EBUSY:  # while one is a mount point
     pass
 """
 
