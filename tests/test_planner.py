@@ -23,7 +23,7 @@ from partialroot.model import (
     ZoneSettings,
 )
 from partialroot.paths import RootPath
-from partialroot.plan.planner import Sharing, plan, refuse_missing
+from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 
 WHY = (Reason("file", "test.toml:1"),)
 PLENTY = (1 << 40, 1 << 30)
@@ -192,6 +192,13 @@ def test_all_that_is_missing_is_said_at_once() -> None:
         refuse_missing(selection(missing=missing))
     assert [one.name for one in caught.value.missing] == ["libx.so", "nod"]
     refuse_missing(selection(missing=missing[2:]))
+
+
+def test_what_may_not_be_read_is_missing() -> None:
+    chosen = selection(file("/usr/bin/a"), file("/etc/b"))
+    kept = without_unreadable(chosen, {RootPath("/usr/bin/a"): Content("0")})
+    assert [entry.path for entry in kept.entries] == ["/usr", "/usr/bin/a"]
+    assert kept.missing == (Missing("/etc/b (may not be read)", "test.toml:1", "error"),)
 
 
 PATHS = st.lists(st.sampled_from(["/usr/bin/a", "/usr/bin/b", "/usr/lib/c", "/etc/d", "/var/e"]), unique=True)

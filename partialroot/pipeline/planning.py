@@ -9,7 +9,7 @@ from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import ConflictError, UsageError
 from partialroot.model import Item, Node, Plan, Profile, Reason, Request, Selection, ZoneSettings
 from partialroot.paths import RootPath
-from partialroot.plan.planner import Sharing, plan, refuse_missing
+from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.select import Platform, select, source_nsswitch
 from partialroot.plan.wishes import find_program
 from partialroot.profiles.library import Library
@@ -110,6 +110,8 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
     sharing = Sharing.parse(options.share, trust_zone=options.trust_zone, read_only=read_only)
     with ContentCache(_cache_file(options.store)) as cache:
         contents = measure(tree, _files(selection), cache)
+    selection = without_unreadable(selection, contents)
+    refuse_missing(selection)
     facts = probe(selection, options.store, zonepaths)
     return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
 

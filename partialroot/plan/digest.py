@@ -26,6 +26,6 @@ def _line(entry: Entry, content: Content | None) -> bytes:
         f"{entry.type} {entry.mode:04o} {entry.uid} {entry.gid} {size}".encode(),
         os.fsencode(entry.target or ""),
         content.sha256.encode() if content else b"",
-        b" ".join(name.encode() + b"=" + b64encode(value) for name, value in xattrs),
+        b" ".join(os.fsencode(name) + b"=" + b64encode(value) for name, value in xattrs),
     ]
     return b"\0".join(fields) + b"\n"

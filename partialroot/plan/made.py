@@ -173,7 +173,9 @@ def _accounts(
         if item.text in unknown:
             draft.miss(f"user or group {item.text}", item.where)
     for path, text in ((PASSWD, passwd), (GROUP, group)):
-        yield Made(path, 0o644, 0, 0, text.encode(), Reason("users", wanted[0].where))
+        yield Made(
+            path, 0o644, 0, 0, text.encode("utf-8", "surrogateescape"), Reason("users", wanted[0].where)
+        )
 
 
 def _has(draft: Draft, path: str) -> bool:

@@ -6,7 +6,7 @@ Pure: everything the host can or cannot do was tried before and is in ``HostFact
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from partialroot.errors import ConflictError, MissingError, SpaceError
+from partialroot.errors import ConflictError, Missing, MissingError, SpaceError
 from partialroot.model import (
     Action,
     Content,
@@ -59,6 +59,28 @@ def refuse_missing(selection: Selection) -> None:
     wanting = [one for one in selection.missing if one.severity == "error"]
     if wanting:
         raise MissingError(wanting)
+
+
+def without_unreadable(selection: Selection, contents: Mapping[RootPath, Content]) -> Selection:
+    """Leave out the files that could not be measured because this user may not read them.
+
+    What is left out is missing: an error where a profile names it, else a warning.
+    """
+    lost = [entry for entry in selection.entries if entry.source and entry.source not in contents]
+    if not lost:
+        return selection
+    gone = {entry.path for entry in lost}
+    return replace(
+        selection,
+        entries=tuple(entry for entry in selection.entries if entry.path not in gone),
+        missing=(*selection.missing, *map(_unreadable, lost)),
+    )
+
+
+def _unreadable(entry: Entry) -> Missing:
+    named = any(reason.rule in ("program", "file", "start") for reason in entry.reasons)
+    severity = "error" if named else "warning"
+    return Missing(f"{entry.source} (may not be read)", entry.reasons[0].origin, severity)
 
 
 def plan(

@@ -8,7 +8,7 @@ from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
 from partialroot.plan.policy import is_editable
 from partialroot.source.packages import pristine
-from partialroot.source.secrets import secret_reason
+from partialroot.source.secrets import is_closed, secret_reason
 
 _HEAD = 4096
 _KEY_SUFFIXES = (".pem", ".key")
@@ -23,7 +23,7 @@ def vet(draft: Draft) -> None:
     for path, node in list(draft.nodes.items()):
         if node.type is not FileType.FILE or path in draft.granted:
             continue
-        why = secret_reason(path, node, _head(draft, path, node))
+        why = _why_secret(draft, path, node)
         if why is not None and path in draft.named:
             refused.append(f"{path} ({why})")
         elif why is not None:
@@ -35,6 +35,14 @@ def vet(draft: Draft) -> None:
             "secrets are copied only when secrets = [...] names them: " + ", ".join(refused),
             hint="move them from files to secrets, if the zone is to have them",
         )
+
+
+def _why_secret(draft: Draft, path: RootPath, node: Node) -> str | None:
+    """Say why a file is a secret; it is opened only where its place and mode do not tell already."""
+    closed = path.is_below("/etc") and is_closed(draft.tree, path)
+    return secret_reason(path, node, None, closed=closed) or secret_reason(
+        path, node, _head(draft, path, node)
+    )
 
 
 def _vet_edited(draft: Draft, path: RootPath) -> None:
