@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from needs import lack, report, require
 from sources import small_source
-from spaces import LoopFs, mounts_below, own_mount_namespace
+from spaces import LoopFs, mount_point, mounts_below, own_mount_namespace
 
 SIZES = {"ext4": "128M", "btrfs": "256M", "xfs": "320M"}
 HOMES = ("/var/tmp", "/var/lib", "/srv", "/opt", "/")
@@ -131,15 +131,9 @@ def loop_fs(tmp_path: Path) -> Iterator[LoopFs]:
 
 
 def _home_of_links() -> str | None:
-    """Return a directory into which a file of /usr can be linked, None if there is none."""
-    for home in HOMES:
-        try:
-            with tempfile.TemporaryDirectory(dir=home) as trial:
-                os.link("/usr/bin/env", f"{trial}/env", follow_symlinks=False)
-        except OSError:
-            continue
-        return home
-    return None
+    """Return a directory on the mount that holds /usr, None if we may write none."""
+    here = [home for home in HOMES if os.access(home, os.W_OK) and mount_point(home) == mount_point("/usr")]
+    return here[0] if here else None
 
 
 def _remove(place: Path, *, top: bool = True) -> None:

@@ -26,8 +26,18 @@ def own_mount_namespace() -> None:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def mount_point(place: str) -> str:
+    """Return where the mount that holds a path is mounted."""
+    path = os.path.realpath(place)
+    return max((one for one in _points() if f"{path}/".startswith(f"{one.rstrip('/')}/")), key=len)
+
+
 def mounts_below(place: Path) -> list[str]:
     """Return the mount points strictly below a directory, the last mounted first."""
+    return [point for point in reversed(_points()) if point.startswith(f"{os.path.realpath(place)}/")]
+
+
+def _points() -> list[str]:
+    """Return all mount points, octal escapes undone, in the order they were mounted."""
     with open("/proc/self/mountinfo", "rb") as lines:
-        points = [line.split()[4].decode("unicode_escape").encode("latin-1").decode() for line in lines]
-    return [point for point in reversed(points) if point.startswith(f"{os.path.realpath(place)}/")]
+        return [line.split()[4].decode("unicode_escape").encode("latin-1").decode() for line in lines]
