@@ -100,7 +100,7 @@ def profiles(args: Namespace) -> int:
 def _profiles_list(args: Namespace) -> int:
     found = planning.library(_options(args)).names()
     if args.json:
-        print(documents.encode({"profiles": [one._asdict() for one in found]}))
+        print(documents.encode({"profiles": [{**one._asdict(), "file": str(one.file)} for one in found]}))
     else:
         show.table(("NAME", "SUMMARY", "FILE"), found)
     return 0
