@@ -3,13 +3,16 @@
 import ctypes
 import os
 import pickle
+import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 CAP_SYS_ADMIN, CAPABILITY_VERSION_3 = 21, 0x20080522
+PR_SET_PDEATHSIG = 1
 NOBODY = 65534
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,6 +43,34 @@ def in_child(prepare: Callable[[], None], work: Callable[[], T]) -> T:
     worked, result = pickle.loads(said)
     assert worked, result
     return result  # type: ignore[no-any-return]
+
+
+@contextmanager
+def beside(prepare: Callable[[], None], work: Callable[[], object]) -> Iterator[int]:
+    """Let ``work`` run in a forked child once it did ``prepare``; give its pid, and kill it at the end."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            die_with_parent()
+            prepare()
+            os.write(tell, b"1")
+            work()
+        finally:
+            os._exit(1)
+    os.close(tell)
+    try:
+        assert os.read(ready, 1), "the child could not prepare"
+        yield pid
+    finally:
+        os.close(ready)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def die_with_parent() -> None:
+    """Be killed when the parent ends, however it does."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 
 
 def as_nobody() -> None:

@@ -2,18 +2,17 @@
 
 import errno
 import os
+import select
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from children import in_child, in_mount_namespace, in_user_and_mount_namespace, in_user_namespace
+from children import beside, in_child, in_mount_namespace, in_user_and_mount_namespace, in_user_namespace
 from needs import needs
 from treedump import dump
 
@@ -114,41 +113,36 @@ def test_what_another_namespace_mounts_in_its_copy_stays_there(scratch: Path, mo
         os.write(done[1], b"1")
         os.read(go[0], 1)
 
-    pid = beside(mount_in_the_copy)
-    try:
+    with beside(in_mount_namespace, mount_in_the_copy):
         zone.bind()
         os.write(go[1], b"1")
         os.read(done[0], 1)
         assert os.listdir(zone.root / "usr/bin") == ["tool"]
         assert unbind(zone.root, USR)
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        for descriptor in (*go, *done):
-            os.close(descriptor)
+    for descriptor in (*go, *done):
+        os.close(descriptor)
 
 
 def test_a_bind_is_never_seen_writable(zone: Zone) -> None:
-    """A thread reads mountinfo without pause while hundreds of binds come and go."""
-    seen: set[str] = set()
-    stop = threading.Event()
-
-    def watch() -> None:
-        point = f" {zone.root}/usr "
-        while not stop.is_set():
-            text = Path("/proc/self/mountinfo").read_text()
-            seen.update(line.split(" ")[5] for line in text.split("\n") if point in line)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        for _ in range(400):
+    """Another process reads mountinfo without pause while binds come and go, until it saw many of them."""
+    answer, tell = os.pipe()
+    with beside(lambda: None, lambda: os.write(tell, watch(zone.root / "usr", sightings=50))):
+        while not select.select([answer], [], [], 0)[0]:
             zone.bind()
             unbind(zone.root, USR)
-    finally:
-        stop.set()
-        watcher.join()
-    assert seen and all(one.startswith("ro,") and "nodev" in one for one in seen)
+        assert os.read(answer, 1000) == b"good"
+    os.close(answer)
+    os.close(tell)
+
+
+def watch(point: Path, sightings: int) -> bytes:
+    """Look at a mount point until a mount was seen there often, or a bad one once; return what was seen."""
+    while sightings:
+        found = [mount for mount in read() if mount.point == str(point)]
+        if any(not {"ro", "nodev"} <= set(mount.options) for mount in found):
+            return repr(found).encode()
+        sightings -= bool(found)
+    return b"good"
 
 
 @needs("strace")
@@ -224,30 +218,9 @@ def test_a_racing_swapper_never_gets_a_mount_outside_of_the_root(zone: Zone) -> 
     """The tenant, in its own mount namespace, swaps the mount point for symlinks and renames it."""
     outside = zone.place / "outside"
     outside.mkdir()
-    swapper = beside(lambda: swap_for_ever(zone.root, outside))
-    try:
+    with beside(in_mount_namespace, lambda: swap_for_ever(zone.root, outside)):
         outcomes = {one_race(zone, outside) for _ in range(500)}
-    finally:
-        os.kill(swapper, signal.SIGKILL)
-        os.waitpid(swapper, 0)
     assert {"bound", "a symlink is in the way"} <= outcomes
-
-
-def beside(work: Callable[[], None]) -> int:
-    """Start ``work`` in a child with a mount namespace of its own; return its pid once it has that."""
-    ready, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            in_mount_namespace()
-            os.write(tell, b"1")
-            work()
-        finally:
-            os._exit(1)
-    os.read(ready, 1)
-    os.close(ready)
-    os.close(tell)
-    return pid
 
 
 def swap_for_ever(root: Path, outside: Path) -> None:
@@ -326,6 +299,15 @@ def test_an_image_on_a_mount_of_its_own_is_present(scratch: Path, mounted: Mount
     zone = Zone(mounted(scratch))
     zone.bind()
     assert zone.state() == "present"
+
+
+def test_the_same_name_on_another_file_system_is_foreign(scratch: Path, mounted: Mounter) -> None:
+    for name in ("a", "b"):
+        (scratch / name).mkdir()
+    zone, other = Zone(mounted(scratch / "a")), Zone(mounted(scratch / "b"))
+    bind_readonly(other.image / "usr", zone.root, USR)
+    assert zone.state() == "foreign"
+    assert state(zone.root, USR, other.image, read()) == "present"
 
 
 @needs("btrfs")

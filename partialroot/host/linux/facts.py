@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.host.linux.mountinfo import MountTable, read_mounts
+from partialroot.host.linux.mountinfo import MountTable, read
 from partialroot.host.linux.trials import Scratch
 from partialroot.model import FileType, HostFacts, Layer, Selection
 
@@ -50,13 +50,14 @@ def probe(
     spares reading them again. Where nothing can be written, every reason says so and all owners are
     lost. ``free_root`` is what each zonepath may use if all use the same.
     """
-    mounts = read_mounts() if mounts is None else mounts
+    mounts = read() if mounts is None else mounts
     places = Places(mounts)
     samples = _samples(selection, places)
     home = _image_home(selection, store, places)
-    roots = [existing(path) for path in zonepaths or [store]]
+    where, roots = existing(home.parent), [existing(path) for path in zonepaths or [store]]
+    free_image, free_root = _free([where]), _free(roots)
     with ExitStack() as stack:
-        image = stack.enter_context(Scratch(existing(home.parent)))
+        image = stack.enter_context(Scratch(where))
         zones = [stack.enter_context(Scratch(root)) for root in dict.fromkeys(roots)]
         owners = {(entry.uid, entry.gid) for entry in selection.entries}
         return HostFacts(
@@ -69,9 +70,9 @@ def probe(
             lost_owners=frozenset(
                 one for one in owners if any(place.loses(*one) for place in (image, *zones))
             ),
-            link_max=_link_max(image.directory, mounts),
-            free_image=_free([image.directory]),
-            free_root=_free(roots),
+            link_max=_link_max(where, mounts),
+            free_image=free_image,
+            free_root=free_root,
         )
 
 

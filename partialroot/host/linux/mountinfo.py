@@ -77,7 +77,9 @@ class MountTable(tuple[Mount, ...]):
         """Return the mounts at or below a path, in the order in which they can be unmounted."""
         top = os.fspath(path).rstrip("/")
         # Children first; of others the latest first, since it may hide what was there before.
-        latest = [mount for mount in reversed(self) if mount.point == top or mount.point.startswith(top + "/")]
+        latest = [
+            mount for mount in reversed(self) if mount.point == top or mount.point.startswith(top + "/")
+        ]
         return tuple(sorted(latest, key=lambda mount: -self._depth(mount)))
 
     def inside(self, path: str | os.PathLike[str]) -> tuple[str, str]:

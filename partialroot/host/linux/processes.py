@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.host.linux.mountinfo import escape, parse, read_mounts, read_text
+from partialroot.host.linux.mountinfo import escape, parse, read, read_text
 
 
 class Process(NamedTuple):
@@ -45,7 +45,7 @@ def other_mounts(path: Path) -> tuple[int, ...]:
     What is below it counts too. Empty means that no mount we may see shows any of it: it can be deleted.
     Only mounts *of* the path count, wherever they are mounted; not mounts *at* points below it.
     """
-    device, inside = read_mounts().inside(path)
+    device, inside = read().inside(path)
     return tuple(pid for pid, text in _namespaces() if _shows(text, device, inside))
 
 

@@ -103,6 +103,7 @@ class Scratch:
 
     def _why_no_clone(self, source: int) -> str:
         try:
+            os.ftruncate(self._file, 0)  # a shorter file cannot be cloned over a longer one
             syscalls.clone_file(self._file, source)
         except OSError as error:
             return _words(error, _NO_CLONE)
