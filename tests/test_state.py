@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 from needs import needs
 from ready import Make, Ready, make_zone, scratch, zone
-from test_verify import PRIVATE, SHARED, Change, replaced
+from test_verify import PRIVATE, SHARED, Change, counted_manifests, replaced
 
 from partialroot.errors import NoReceiptError
-from partialroot.model import Record
-from partialroot.zone import receipt
-from partialroot.zone import state as state_module
 from partialroot.zone.receipt import read
 from partialroot.zone.state import MOST_LINES, Known, state
 from partialroot.zone.verify import verify
@@ -187,14 +184,7 @@ def test_drifted_is_worse_than_stale(zone: Ready) -> None:
 
 def test_images_and_sources_are_looked_at_once(make_zone: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     zones = [make_zone("one"), make_zone("two")]
-    manifests: list[Path] = []
-    real = receipt.read_manifest
-
-    def counted(image: Path) -> tuple[Record, ...]:
-        manifests.append(image)
-        return real(image)
-
-    monkeypatch.setattr(state_module, "read_manifest", counted)
+    manifests = counted_manifests(monkeypatch)
     known = Known()
     upgraded(zones[0].source / "usr/bin/greet", b"x")
     for one in zones:

@@ -12,9 +12,10 @@ from needs import needs
 from ready import Make, Ready, make_zone, scratch, zone
 
 from partialroot.errors import ZonepathError
-from partialroot.model import Finding
+from partialroot.model import Finding, Record
+from partialroot.zone import receipt
 from partialroot.zone import verify as module
-from partialroot.zone.verify import MOST_EXTRA, verify
+from partialroot.zone.verify import MOST_EXTRA, Images, verify
 
 __all__ = ["make_zone", "scratch", "zone"]  # fixtures
 
@@ -245,25 +246,32 @@ def test_an_image_is_looked_at_once_for_many_zones(make_zone: Make, monkeypatch:
     zones = [make_zone("one"), make_zone("two")]
     assert zones[0].image == zones[1].image
     (zones[0].image / "usr/bin/greet").chmod(0o700)
-    looked: list[Path] = []
-    real = module.check_image
-
-    def counted(image: Path, *, contents: bool) -> list[Finding]:
-        looked.append(image)
-        return real(image, contents=contents)
-
-    monkeypatch.setattr(module, "check_image", counted)
-    images: module.ImageFindings = {}
+    manifests = counted_manifests(monkeypatch)
+    images = Images()
     for one in zones:
         assert found(verify(one.path, one.receipt, images)) == {("/usr/bin/greet", "mode", "error")}
-    assert looked == [zones[0].image]
+    (zones[0].image / "usr/bin/greet").chmod(0o755)
+    assert verify(zones[0].path, zones[0].receipt, images) != []
+    assert verify(zones[0].path, zones[0].receipt) == []
+    assert manifests == [zones[0].image] * 2
+
+
+def counted_manifests(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that grows with each manifest that is read."""
+    manifests: list[Path] = []
+    real = receipt.read_manifest
+
+    def counted(image: Path) -> tuple[Record, ...]:
+        manifests.append(image)
+        return real(image)
+
+    monkeypatch.setattr(module, "read_manifest", counted)
+    return manifests
 
 
 def test_an_image_that_is_gone(zone: Ready) -> None:
     shutil.rmtree(zone.image)
-    assert [(one.kind, one.path) for one in verify(zone.path, zone.receipt)] == [
-        ("image", str(zone.image / "manifest.json"))
-    ]
+    assert [(one.kind, one.path) for one in verify(zone.path, zone.receipt)] == [("image", str(zone.image))]
 
 
 def test_a_manifest_that_others_could_write_is_not_believed(zone: Ready) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from partialroot.errors import NoReceiptError, PartialRootError
+from partialroot.errors import PartialRootError
 from partialroot.host.linux.processes import Process, zone_processes
 from partialroot.model import Finding, Receipt
 from partialroot.paths import RootPath
@@ -17,28 +17,19 @@ from partialroot.zone.journal import all_intents
 from partialroot.zone.state import Known
 from partialroot.zone.state import state as state_of
 from partialroot.zone.store import Store
-from partialroot.zone.verify import ImageFindings
+from partialroot.zone.verify import Images
 from partialroot.zone.verify import verify as verify_zone
 
 
 def explain(zonepath: Path, path: str) -> tuple[Step, ...]:
     """Return why ``path`` is in the zone, down to a line of a profile."""
     receipt = need_receipt(zonepath)
-    return explain_path(receipt, _shared_reasons(receipt), RootPath.parse(path))
-
-
-def _shared_reasons(receipt: Receipt) -> receipts.Reasons:
-    if receipt.image is None or receipt.reasons is None:
-        return {}
-    data = receipts.read_own(Path(receipt.image), receipt.reasons)
-    if data is None:
-        raise NoReceiptError("the image has lost its reasons", path=f"{receipt.image}/{receipt.reasons}")
-    return receipts.load_reasons(data, f"{receipt.image}/{receipt.reasons}")
+    return explain_path(receipt, receipts.read_reasons(receipt), RootPath.parse(path))
 
 
 def verify(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]], ...]:
     """Compare zones with their receipts; an image that several share is read once."""
-    images: ImageFindings = {}
+    images = Images()
 
     def one(zonepath: str) -> Outcome[list[Finding]]:
         with looked_at(store, Path(zonepath)) as notes:

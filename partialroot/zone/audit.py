@@ -16,10 +16,18 @@ from partialroot.model import FileType, Finding, Method, Node, Receipt, Record
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 from partialroot.zone import fs, look
-from partialroot.zone.receipt import NAME, read_manifest
+from partialroot.zone.receipt import NAME
 from partialroot.zone.state import Known, source_of, why_changed
 from partialroot.zone.store import PARTS
-from partialroot.zone.verify import NOTE, check_mount, check_pointer, describe, open_root
+from partialroot.zone.verify import (
+    NOTE,
+    Images,
+    check_mount,
+    check_pointer,
+    describe,
+    open_image,
+    open_root,
+)
 from partialroot.zone.zonepath import check_zonepath
 
 CAPABILITY = "security.capability"
@@ -49,7 +57,7 @@ def audit(
         findings.append(Finding(receipt.request.source, "unreadable", "the source", error.message))
     findings += _PrivateAudit(zonepath, receipt, tree, others).findings()
     if receipt.image is not None:
-        findings += _check_image(Path(receipt.image), tree)
+        findings += _check_image(receipt.image, tree, known.images)
     return sorted(findings)
 
 
@@ -230,24 +238,19 @@ class _PrivateAudit:
 # --- the shared layer -------------------------------------------------------------------------------
 
 
-def _check_image(image: Path, tree: Tree | None) -> list[Finding]:
+def _check_image(image: str, tree: Tree | None, images: Images) -> list[Finding]:
     """No zone can write an image, but what it holds may be out of date, or changed on its other names."""
-    try:
-        records = {record.path: record for record in read_manifest(image)}
-        top = fs.open_directory(image)
-    except NoReceiptError as error:
-        return [Finding(str(error.path), "unreadable", "an image's manifest", error.message)]
-    except OSError as error:
-        return [Finding(str(image), "unreadable", "an image", error.strerror or str(error))]
     findings: list[Finding] = []
     names = _Names()
     try:
-        for found in look.walk(top):
-            record = records.get(found.path)
-            if record is not None and found.node.type is FileType.FILE:
-                findings += _check_shared(found, record, tree, names)
-    finally:
-        os.close(top)
+        records = {record.path: record for record in images.records(image)}
+        with open_image(image) as top:
+            for found in look.walk(top):
+                record = records.get(found.path)
+                if record is not None and found.node.type is FileType.FILE:
+                    findings += _check_shared(found, record, tree, names)
+    except NoReceiptError as error:
+        findings.append(Finding(str(error.path), "unreadable", "an image and its manifest", error.message))
     for path, missing in names.missing.values():
         findings.append(Finding(path, "linked", "a copy: it grants rights", f"{missing} names elsewhere"))
     return findings

@@ -12,8 +12,7 @@ from partialroot.paths import RootPath
 from partialroot.plan.policy import PRIVATE_HOME
 from partialroot.source.tree import Tree
 from partialroot.zone import look
-from partialroot.zone.receipt import read_manifest
-from partialroot.zone.verify import ImageFindings, verify
+from partialroot.zone.verify import Images, verify
 
 MOST_LINES = 20
 """So many reasons are given in words; the others are counted."""
@@ -23,7 +22,7 @@ MOST_LINES = 20
 class Known:
     """What one command has found out already; zones share images and sources."""
 
-    findings: ImageFindings = field(default_factory=dict)
+    images: Images = field(default_factory=Images)
     stale: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     trees: dict[str, Tree] = field(default_factory=dict)
 
@@ -47,7 +46,7 @@ def state(
     if not isinstance(receipt, Receipt):
         return "broken", (str(receipt) if receipt else "it has no receipt",)
     try:
-        findings = verify(zonepath, receipt, known.findings, contents=False)
+        findings = verify(zonepath, receipt, known.images, contents=False)
     except PartialRootError as error:
         return "broken", (str(error),)
     if receipt.image is not None and not Path(receipt.image).is_dir():
@@ -85,7 +84,7 @@ def _stale(receipt: Receipt, known: Known) -> Iterator[str]:
     if receipt.image is not None:
         key = (receipt.image, source)
         if key not in known.stale:
-            known.stale[key] = tuple(changed_sources(read_manifest(Path(receipt.image)), tree))
+            known.stale[key] = tuple(changed_sources(known.images.records(receipt.image), tree))
         yield from known.stale[key]
 
 

@@ -22,7 +22,6 @@ NOTE = "note"
 GRANTING = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
 """Extended attributes that change who may do what."""
 
-ImageFindings = dict[str, tuple[Finding, ...]]
 MOST_EXTRA = 100
 """So many new files of one directory are named; the others are counted."""
 
@@ -30,24 +29,62 @@ _CONTENT = frozenset({"size", "target", "content", "xattrs"})
 _NODEV: int = getattr(os, "ST_NODEV", 0)
 
 
+class Images:
+    """What one command has read of images, which many zones share."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, tuple[Record, ...]] = {}
+        self._findings: dict[tuple[str, bool], list[Finding]] = {}
+
+    def records(self, image: str) -> tuple[Record, ...]:
+        """Return an image's manifest; NoReceiptError when it cannot be read."""
+        if image not in self._records:
+            self._records[image] = read_manifest(Path(image))
+        return self._records[image]
+
+    def findings(self, image: str, *, contents: bool = True) -> list[Finding]:
+        """Return every difference between an image and its manifest."""
+        key = (image, contents)
+        if key not in self._findings:
+            self._findings[key] = self._check(image, contents)
+        return self._findings[key]
+
+    def _check(self, image: str, contents: bool) -> list[Finding]:
+        try:
+            with open_image(image) as top:
+                return _Layer(top, self.records(image), contents=contents).findings()
+        except NoReceiptError as error:
+            return [Finding(str(error.path), "image", "an image and its manifest", error.message)]
+
+
 def verify(
-    zonepath: Path, receipt: Receipt, images: ImageFindings | None = None, *, contents: bool = True
+    zonepath: Path, receipt: Receipt, images: Images | None = None, *, contents: bool = True
 ) -> list[Finding]:
     """Return every difference between a zone and its receipt, sorted by path.
 
-    ``images`` remembers the findings in an image from one zone to the next. Without ``contents`` only
-    shared files whose time has changed are read, and edits go unseen: quick, and as good as the file's
-    owner is honest. Raises ZonepathError when there is no root to look at.
+    ``images`` is shared by the zones of one command. Without ``contents`` only shared files whose time has
+    changed are read, and edits go unseen: quick, and as good as the file's owner is honest. Raises
+    ZonepathError when there is no root to look at.
     """
     findings = list(check_pointer(zonepath, receipt))
     with open_root(zonepath) as root:
         findings += _PrivateLayer(root, receipt, contents=contents).findings()
     if receipt.image is not None:
-        known = {} if images is None else images
-        if receipt.image not in known:
-            known[receipt.image] = tuple(check_image(Path(receipt.image), contents=contents))
-        findings += known[receipt.image]
+        findings += (images or Images()).findings(receipt.image, contents=contents)
     return sorted(findings)
+
+
+@contextmanager
+def open_image(image: str) -> Iterator[int]:
+    """Yield a descriptor of an image's directory; NoReceiptError when it is not there or no directory."""
+    try:
+        top = fs.open_directory(Path(image))
+    except OSError as error:
+        raise NoReceiptError(f"the image cannot be used: {error.strerror}", path=image) from error
+    try:
+        yield top
+    finally:
+        os.close(top)
 
 
 @contextmanager
@@ -82,21 +119,6 @@ def check_pointer(zonepath: Path, receipt: Receipt) -> Iterator[Finding]:
         yield Finding(str(pointer), "image", receipt.image, target)
     if os.path.basename(receipt.image) != receipt.digest:
         yield Finding(str(pointer), "image", f"digest {receipt.digest}", receipt.image)
-
-
-def check_image(image: Path, *, contents: bool = True) -> list[Finding]:
-    """Return every difference between an image and its manifest."""
-    try:
-        records = read_manifest(image)
-        top = fs.open_directory(image)
-    except NoReceiptError as error:
-        return [Finding(str(error.path), "image", "an image's manifest", error.message)]
-    except OSError as error:
-        return [Finding(str(image), "image", "an image", error.strerror or str(error))]
-    try:
-        return _Layer(top, records, contents=contents).findings()
-    finally:
-        os.close(top)
 
 
 def describe(one: Node | Record) -> str:
