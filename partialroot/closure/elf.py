@@ -16,7 +16,7 @@ from partialroot.errors import SourceError
 
 MAGIC = b"\x7fELF"
 BUDGET = 1 << 22
-"""No file is read for more bytes than this; real ones need a few thousand."""
+"""Of no file more bytes are read or kept than this; real ones need a few thousand."""
 
 _HEAD = 4096
 _EXECUTABLE, _SHARED = 2, 3
@@ -135,11 +135,17 @@ class _File:
         self._left = BUDGET
         self.head = source[:_HEAD] if isinstance(source, bytes) else _pread(source, _HEAD, 0)
 
+    def spend(self, size: int) -> None:
+        """Count bytes that are read or kept against the budget."""
+        self._left -= size
+        if self._left < 0:
+            raise _damaged("a size in it is too large")
+
     def at(self, offset: int, size: int, *, short: bool = False) -> bytes:
         """Return ``size`` bytes, or as many as there are when ``short``; SourceError otherwise."""
-        self._left -= size
-        if self._left < 0 or offset >> 62:
-            raise _damaged("an offset or a size in it is too large")
+        self.spend(size)
+        if offset >> 62:
+            raise _damaged("an offset in it is too large")
         if offset + size <= len(self.head):
             return self.head[offset : offset + size]
         if isinstance(self._source, bytes):
@@ -185,6 +191,7 @@ class _Strings:
             end = self._window.find(b"\0")
         if end < 0:
             raise _damaged("a name in it is not there or does not end")
+        self._file.spend(end + self._start - start)
         return self._window[start - self._start : end].decode("utf-8", "surrogateescape")
 
     def _move(self, start: int, size: int) -> None:

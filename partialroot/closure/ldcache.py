@@ -1,8 +1,9 @@
 """``/etc/ld.so.cache``: where the dynamic linker of glibc looks libraries up by name.
 
 Read in every form glibc reads it (new; old with the new one behind it; old alone), written in the new one,
-which every glibc since 2.2 takes. The layout is that of glibc's sysdeps/generic/dl-cache.h. All offsets of
-the new form count from its own magic; those of the old one from the end of its entries.
+which every glibc since 2.2 takes. The layout is that of glibc's sysdeps/generic/dl-cache.h. Offsets of names
+in the new form count from its magic, in its extension from the beginning of the file; in the old form from
+the end of its entries.
 """
 
 import os
@@ -43,14 +44,14 @@ class Library(NamedTuple):
 def parse(data: bytes) -> tuple[Library, ...]:
     """Return the entries of a cache in their order; none when it is no cache that a linker would use."""
     if data.startswith(_NEW_MAGIC):
-        return tuple(_new_entries(data))
+        return tuple(_new_entries(data, 0))
     if not data.startswith(_OLD_MAGIC):
         return ()
     order, count = _count(data, _OLD_HEADER, _OLD_ENTRY, "<>")
     end = _OLD_HEADER + count * _OLD_ENTRY
     for start in (-(-end // 8) * 8, end):  # aligned for 64 bits, for 32
         if data.startswith(_NEW_MAGIC, start):
-            return tuple(_new_entries(data[start:]))
+            return tuple(_new_entries(data, start))
     return tuple(_old_entries(data, order, count))
 
 
@@ -88,15 +89,17 @@ def _count(data: bytes, header: int, entry: int, orders: str) -> tuple[str, int]
     return orders[0], 0
 
 
-def _new_entries(data: bytes) -> Iterator[Library]:
-    orders = _ORDERS[data[28] & 3] if len(data) > 28 else ""
+def _new_entries(data: bytes, start: int) -> Iterator[Library]:
+    """Yield the entries of the new form, which begins at ``start``."""
+    new = data[start:]
+    orders = _ORDERS[new[28] & 3] if len(new) > 28 else ""
     if not orders:
         return
-    order, count = _count(data, _NEW_HEADER, _NEW_ENTRY, orders)
-    hwcaps = _hwcaps(data, order)
-    entries = data[_NEW_HEADER : _NEW_HEADER + count * _NEW_ENTRY]
+    order, count = _count(new, _NEW_HEADER, _NEW_ENTRY, orders)
+    hwcaps = _hwcaps(data, start, order)
+    entries = new[_NEW_HEADER : _NEW_HEADER + count * _NEW_ENTRY]
     for flags, key, value, _, hwcap in struct.iter_unpack(order + "iIIIQ", entries):
-        name, path = _string(data, key), _string(data, value)
+        name, path = _string(new, key), _string(new, value)
         subdirectory = None
         if hwcap & _HWCAPS_ENTRY:
             subdirectory, hwcap = hwcaps.get(hwcap & 0xFFFFFFFF), 0
@@ -119,9 +122,9 @@ def _string(data: bytes, at: int) -> str:
     return data[at : max(data.find(b"\0", at, at + _MOST_PATH), at)].decode("utf-8", "surrogateescape")
 
 
-def _hwcaps(data: bytes, order: str) -> dict[int, str]:
+def _hwcaps(data: bytes, header: int, order: str) -> dict[int, str]:
     """Return the numbered glibc-hwcaps subdirectories of the extension."""
-    (start,) = struct.unpack_from(order + "I", data, 32) if len(data) >= _NEW_HEADER else (0,)
+    (start,) = struct.unpack_from(order + "I", data, header + 32) if len(data) >= header + 36 else (0,)
     if not start or start + 8 > len(data):
         return {}
     magic, count = struct.unpack_from(order + "II", data, start)
