@@ -36,7 +36,7 @@ class Known:
 def state(
     zonepath: Path, receipt: Receipt | PartialRootError | None, known: Known | None = None
 ) -> tuple[str, tuple[str, ...]]:
-    """Return a zone's state and what makes it so, in words safe for a terminal.
+    """Return a zone's state and what makes it so, in words (names are as they are: escape them to print).
 
     ``receipt`` is the zone's, or the error that reading it raised. Only metadata is looked at, except for
     files whose times alone have changed. Whether the zone's profiles would choose other files by now is
@@ -60,7 +60,7 @@ def state(
 
 def _line(finding: Finding) -> str:
     was = f", was {finding.expected}" if finding.expected else ""
-    return look.safe_name(f"{finding.path}: {finding.kind} {finding.actual}{was}")
+    return f"{finding.path}: {finding.kind} {finding.actual}{was}"
 
 
 def _limited(lines: Iterable[str]) -> Iterator[str]:
@@ -93,7 +93,7 @@ def changed_sources(records: Iterable[Record], tree: Tree) -> Iterator[str]:
     for record in records:
         why = why_changed(record, tree)
         if why:
-            yield look.safe_name(f"{source_of(record)}: {why} in the source")
+            yield f"{source_of(record)}: {why} in the source"
 
 
 def source_of(record: Record) -> RootPath:
