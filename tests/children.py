@@ -4,6 +4,7 @@ import ctypes
 import os
 import pickle
 import signal
+import struct
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from typing import TypeVar
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 CAP_SYS_ADMIN, CAPABILITY_VERSION_3 = 21, 0x20080522
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 22, 38, 2
+RET_ERRNO, RET_ALLOW = 0x50000, 0x7FFF0000
 NOBODY = 65534
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -108,6 +110,21 @@ def without_sys_admin() -> None:
     for index in range(3):
         sets[index] &= ~(1 << CAP_SYS_ADMIN)
     _check(_libc.capset(header, sets))
+
+
+def without_syscall(number: int, error: int) -> None:
+    """Have a system call fail, as a container's seccomp filter makes it fail; all others work."""
+    load, equal, answer = 0x20, 0x15, 0x06  # BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
+    program = [
+        (load, 0, 0, 0),
+        (equal, 0, 1, number),
+        (answer, 0, 0, RET_ERRNO | error),
+        (answer, 0, 0, RET_ALLOW),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in program))
+    filter_ = struct.pack("@HP", len(program), ctypes.addressof(code))
+    _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _check(_libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter_, 0, 0))
 
 
 def _unshare(flags: int) -> None:

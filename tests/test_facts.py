@@ -1,5 +1,6 @@
 """What the host offers: on real file systems, with fewer rights, and with nothing left behind."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from children import (
     in_user_and_mount_namespace,
     in_user_namespace,
     without_sys_admin,
+    without_syscall,
 )
 from needs import needs
 from treedump import differences, dump
 
+from partialroot.host.linux import syscalls
 from partialroot.host.linux.facts import existing, probe
 from partialroot.host.linux.mountinfo import parse, read
 from partialroot.model import Entry, FileType, HostFacts, Layer, Node, Selection, ZoneSettings
@@ -377,6 +380,20 @@ def test_a_store_that_cannot_be_mounted_from(
     subprocess.run(["mount", *options, place], check=True)
     found = probe(replace(selection(source), tops=()), place / "store", [])
     assert reason in found.no_mount and bool(reason) == bool(found.no_mount)
+
+
+@needs("root", "mount")
+@pytest.mark.parametrize("call", ["open_tree", "mount_setattr", "move_mount"])
+@pytest.mark.parametrize(
+    ("error", "reason"), [(errno.EPERM, "may not mount"), (errno.ENOSYS, "lacks the system calls")]
+)
+def test_a_container_that_forbids_one_of_the_calls(scratch: Path, call: str, error: int, reason: str) -> None:
+    source, number = make_source(scratch / "source"), getattr(syscalls, call.upper())
+    found = in_child(
+        lambda: without_syscall(number, error), lambda: facts(source, scratch / "store", scratch / "zone")
+    )
+    assert reason in found.no_mount
+    assert set(found.links.values()) == {""}
 
 
 def test_in_a_chroot_there_are_no_mounts(scratch: Path) -> None:
