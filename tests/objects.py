@@ -61,6 +61,12 @@ class Workshop:
         words = ["-pie", "-dynamic-linker", self.loader, "-e", "0"]
         return self._link(path, words, needs, rpath, runpath, options, 64)
 
+    def assemble(self, source: Path, name: str) -> Path:
+        """Assemble a source file into an object file of that name, and return its path."""
+        place = self._scratch / name
+        subprocess.run(["as", "-o", place, source], check=True)
+        return place
+
     def link(self, path: str, target: str) -> None:
         """Make a symlink in the root."""
         place = self.root / path[1:]
