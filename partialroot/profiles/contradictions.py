@@ -1,9 +1,9 @@
 """Wishes that cannot both be fulfilled: a file and a text at one path, a file and an exclude of it."""
 
 from collections.abc import Iterable, Iterator
-from itertools import combinations
 from typing import NamedTuple
 
+from partialroot.errors import ConflictError
 from partialroot.globs import is_glob, matcher
 from partialroot.model import Item, Profile
 from partialroot.paths import RootPath
@@ -18,15 +18,11 @@ _SAYS = {
     "edit": "edits {}",
     "exclude": "excludes {}",
 }
-_CLASHES = {
-    frozenset(pair)
-    for pair in [
-        ("text", "file"),
-        ("text", "secret"),
-        ("text", "directory"),
-        *(("exclude", kind) for kind in _SAYS if kind != "exclude"),
-    ]
-}
+_CONTESTS = (
+    (frozenset({"text"}), frozenset({"file", "secret", "directory"})),
+    (frozenset(_SAYS) - {"exclude"}, frozenset({"exclude"})),
+)
+"""Kinds that clash with each other at one path: each of the first set with each of the second."""
 
 
 class Claim(NamedTuple):
@@ -52,10 +48,19 @@ def overruled(family: Family) -> frozenset[Claim]:
     excludes = _Excludes(family.members)
     lost: set[Claim] = set()
     for path, group in claims.items():
-        winners = family.last_words([*group, *excludes.covering(RootPath(path))])
-        _refuse_clashes(winners)
-        lost |= {one.value for one in group if any(_clash(one.value, winner.value) for winner in winners)}
-    return frozenset(lost)
+        everything = [*group, *excludes.covering(RootPath(path))]
+        for sides in _CONTESTS:
+            lost |= _losers(family, [[one for one in everything if one.value.kind in side] for side in sides])
+    return frozenset(one for one in lost if one.kind != "exclude")
+
+
+def _losers(family: Family, sides: list[list[Said[Claim]]]) -> set[Claim]:
+    """Return the claims of the side that does not have the last word; ConflictError if both have it."""
+    winners = family.last_words([one for side in sides for one in side])
+    first, second = ([one for one in side if one in winners] for side in sides)
+    if first and second:
+        raise _clash(first[0], second[0])
+    return {one.value for one in (sides[0] if second else sides[1])}
 
 
 def _claims(profile: Profile) -> Iterator[tuple[str, str, str]]:
@@ -94,12 +99,6 @@ def _excluding(by: str, item: Item) -> Said[Claim]:
     return Said(by, item.where, Claim("exclude", item.text))
 
 
-def _clash(one: Claim, other: Claim) -> bool:
-    return frozenset((one.kind, other.kind)) in _CLASHES
-
-
-def _refuse_clashes(winners: Iterable[Said[Claim]]) -> None:
-    for one, other in combinations(winners, 2):
-        if _clash(one.value, other.value):
-            hint = "remove one of the two" if one.by == other.by else None
-            raise conflict(one.where, str(one.value), other.where, str(other.value), hint)
+def _clash(one: Said[Claim], other: Said[Claim]) -> ConflictError:
+    hint = "remove one of the two" if one.by == other.by else None
+    return conflict(one.where, str(one.value), other.where, str(other.value), hint)

@@ -15,6 +15,8 @@ PLACEHOLDER = re.compile(r"@[A-Za-z][A-Za-z0-9_-]*@")
 MAX_TEXT = 1 << 20
 """Bytes in one text, or in a file after an edit."""
 
+PATH_MAX = 4096  # linux/limits.h; SunOS has 1024
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 _PACKAGE = re.compile(r"[A-Za-z0-9*?[][A-Za-z0-9*?\[\]!.+:~/,_-]*")
@@ -22,6 +24,8 @@ _PACKAGE = re.compile(r"[A-Za-z0-9*?[][A-Za-z0-9*?\[\]!.+:~/,_-]*")
 
 def parse_path(text: str, where: str) -> RootPath:
     """Return a path inside a root; ProfileError when it is relative, has a ``..`` or a control character."""
+    if len(text) > PATH_MAX:
+        raise ProfileError(f"a path of {len(text)} characters is too long", path=where)
     try:
         path = RootPath.parse(text)
     except PartialRootError as error:
