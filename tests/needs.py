@@ -224,6 +224,7 @@ NEEDS: dict[str, Need] = {
     "capsh": Need(_command("capsh", "--drop=cap_sys_admin", "--", "-c", "true"), "libcap2-bin"),
     "strace": Need(_command("strace", "-o", "/dev/null", "true"), "strace"),
     "gcc": Need(_compiler, "gcc libc6-dev"),
+    "aarch64": Need(_command("aarch64-linux-gnu-as", "--version"), "binutils-aarch64-linux-gnu"),
     "busybox": Need(_command("busybox", "true"), "busybox-static"),
     "node": Need(_command("node", "--eval", "0"), "nodejs"),
     "nginx": Need(_command("nginx", "-v"), "nginx-light"),
