@@ -22,15 +22,14 @@ class Process(NamedTuple):
 
 
 def zone_processes(root: Path) -> tuple[Process, ...]:
-    """Return the processes whose root directory is ``root``, and those that share a namespace with one.
+    """Return the processes whose root directory is ``root`` or below it, and who shares a namespace with one.
 
     Directories are compared by device and inode: from outside, a path means nothing in another mount
-    namespace. A zone's process that went into a chroot of its own is still in the zone's namespace.
-    Raises OSError if ``root`` is not there.
+    namespace. Raises OSError if ``root`` is not there.
     """
     pids = list(_pids())
-    wanted = _inode(str(root))
-    found = {pid for pid in pids if _inode_or_none(f"/proc/{pid}/root/.") == wanted}
+    wanted, ours = _inode(str(root)), _inode("/")
+    found = {pid for pid in pids if _is_inside(f"/proc/{pid}/root/.", wanted, ours)}
     if not found:
         return ()
     spaces = {_inode_or_none(f"/proc/{pid}/ns/mnt") for pid in found}
@@ -78,6 +77,18 @@ def _namespaces() -> Iterator[tuple[int, str]]:
 def _pids() -> Iterator[int]:
     """Yield the numbers of all processes."""
     return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _is_inside(path: str, wanted: tuple[int, int], ours: tuple[int, int]) -> bool:
+    """Whether a directory, or one above it, is the wanted one; a daemon may have gone into a chroot.
+
+    Seen from outside, a process's root has its ``..``. Most processes' root is ours: nothing is above it.
+    """
+    before, seen = None, _inode_or_none(path)
+    while seen not in (None, before, wanted, ours):
+        path = f"{path}/.."
+        before, seen = seen, _inode_or_none(path)
+    return seen == wanted
 
 
 def _inode(path: str) -> tuple[int, int]:
