@@ -8,13 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from children import as_nobody, in_child
 from hypothesis import given
 from hypothesis import strategies as st
 from needs import needs
+from ready import scratch
 from swapper import swapping
 
 from partialroot.model import FileType, Node
 from partialroot.zone import fs, look
+
+__all__ = ["scratch"]  # a fixture
 
 pytestmark = pytest.mark.hostile
 
@@ -46,6 +50,16 @@ def no_descriptor_is_left_open() -> Iterator[None]:
     before = descriptors()
     yield
     assert descriptors() == before
+
+
+@needs("root")
+def test_directories_above_need_only_be_passed(scratch: Path) -> None:
+    """As it is for a user below the home of another."""
+    scratch.chmod(0o711)
+    (scratch / "open").mkdir(mode=0o755)
+    in_child(as_nobody, lambda: os.close(fs.open_directory(scratch / "open")))
+    with pytest.raises(OSError):
+        fs.open_directory(scratch / "open/nothing")
 
 
 # --- walking ------------------------------------------------------------------------------------------

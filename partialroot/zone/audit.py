@@ -28,7 +28,7 @@ from partialroot.zone.verify import (
     open_image,
     open_root,
 )
-from partialroot.zone.zonepath import check_zonepath
+from partialroot.zone.zonepath import check_zonepath, trusted_owners
 
 CAPABILITY = "security.capability"
 PROFILES = Path("/etc/partialroot/profiles")
@@ -92,7 +92,7 @@ def _check_place(place: Path, forbidden: int) -> Iterator[Finding]:
     mode = stat.S_IMODE(found.st_mode)
     if mode & forbidden and not stat.S_ISLNK(found.st_mode):
         yield Finding(str(place), "loosened", f"{mode & ~forbidden:04o}", f"{mode:04o}")
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in {os.geteuid(), *trusted_owners()}:
         yield Finding(str(place), "loosened", f"owner {os.geteuid()}", f"owner {found.st_uid}")
 
 

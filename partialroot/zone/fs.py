@@ -19,6 +19,7 @@ from typing import NamedTuple
 from partialroot.errors import ApplyError
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PASSED = DIRECTORY | getattr(os, "O_PATH", 0)  # searched, not read
 SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FICLONE = 0x40049409
@@ -46,13 +47,8 @@ def failed(error: OSError, path: str) -> ApplyError:
         "EMLINK": "the file has as many links as its file system allows",
         "EBUSY": "something is mounted there",
     }
-    name = errno_name(error)
+    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return ApplyError(f"{error.strerror or error} ({name})", path=path, hint=hints.get(name))
-
-
-def errno_name(error: OSError) -> str:
-    """Return ``ENOSPC`` and the like."""
-    return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
 # --- directories ------------------------------------------------------------------------------------
@@ -60,14 +56,14 @@ def errno_name(error: OSError) -> str:
 
 def open_directory(path: Path) -> int:
     """Return a descriptor of a directory of the host; a symlink in any component is ELOOP or ENOTDIR."""
-    at = os.open("/", DIRECTORY)
-    for name in path.parts[1:]:
-        try:
-            below = os.open(name, DIRECTORY, dir_fd=at)
-        finally:
-            os.close(at)
-        at = below
-    return at
+    at = os.open("/", _PASSED)
+    try:
+        for name in path.parts[1:-1]:
+            at, above = os.open(name, _PASSED, dir_fd=at), at
+            os.close(above)
+        return os.open(path.name or "/", DIRECTORY, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 class Dirs:

@@ -100,7 +100,7 @@ def _check_parents(path: Path) -> None:
     """As root, nobody else may be able to put another directory in the place of this one."""
     if os.geteuid() != 0:
         return
-    trusted = _trusted_owners()
+    trusted = trusted_owners()
     for one, found in _existing(path):
         sticky = found.st_mode & stat.S_ISVTX and one in STICKY
         others = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != 0)
@@ -112,7 +112,7 @@ def _check_parents(path: Path) -> None:
             )
 
 
-def _trusted_owners() -> set[int]:
+def trusted_owners() -> set[int]:
     """Root; in a user namespace also the owner all unmapped users show as, real root being one of them."""
     try:
         with open("/proc/self/uid_map") as lines:
