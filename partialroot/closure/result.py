@@ -48,6 +48,7 @@ class Collector:
         self._reasons: dict[RootPath, dict[Reason, None]] = {}
         self._objects: dict[RootPath, Object] = {}
         self._missing: dict[tuple[str, str], Missing] = {}
+        self._perhaps: set[tuple[str, str]] = set()
         self._cached: dict[ldcache.Library, None] = {}
         self._warnings: list[str] = []
 
@@ -70,8 +71,15 @@ class Collector:
         """Note that the zone's linker needs a cache with this entry."""
         self._cached[entry] = None
 
-    def miss(self, name: str, needed_by: str, severity: str, remark: str = "") -> None:
-        """Note that something is not there; said before as an error, it stays one."""
+    def miss(
+        self, name: str, needed_by: str, severity: str, remark: str = "", *, perhaps: bool = False
+    ) -> None:
+        """Note that something is not there; said before as an error, it stays one.
+
+        ``perhaps`` if that is no lack when a file of that name is in the zone for another reason.
+        """
+        if perhaps:
+            self._perhaps.add((name, needed_by))
         known = self._missing.get((name, needed_by))
         if known is None or known.severity != "error":
             package = None if remark else self._supplier(name)
@@ -83,10 +91,14 @@ class Collector:
 
     def closure(self) -> Closure:
         """Return all of it."""
+        names = {path.name for path in self._reasons}
+        missing = (
+            one for key, one in self._missing.items() if not (key in self._perhaps and key[0] in names)
+        )
         return Closure(
             {path: tuple(reasons) for path, reasons in self._reasons.items()},
             tuple(self._objects.values()),
-            tuple(self._missing.values()),
+            tuple(missing),
             tuple(self._cached),
             tuple(self._warnings),
         )

@@ -36,16 +36,22 @@ def shebang(head: bytes) -> Shebang | None:
     """Return what runs the script that begins with ``head``; None when the kernel would not run it."""
     if not head.startswith(b"#!"):
         return None
-    head = head[:LINE]
-    line, newline, _ = head.partition(b"\n")
-    if not newline and len(head) == LINE:
-        line = head[:-1]
-        if not re.search(rb"[ \t\0]", head[2:].lstrip(_BLANKS)):
-            return None  # the interpreter's path may be cut off
-    line = line[2:].strip(_BLANKS).partition(b"\0")[0]
+    line = _line(head[:LINE])
     name = re.split(rb"[ \t]", line, maxsplit=1)[0]
-    argument = line[len(name) :].strip(_BLANKS)
+    argument = line[len(name) :].lstrip(_BLANKS)
     return Shebang(os.fsdecode(name), os.fsdecode(argument) if argument else None) if name else None
+
+
+def _line(head: bytes) -> bytes:
+    """Return what follows ``#!``, without the blanks that the kernel takes off; empty for what it refuses."""
+    line, newline, _ = head[2:].partition(b"\n")
+    if not newline and len(head) == LINE:
+        if not re.search(rb"[ \t\0]", line.lstrip(_BLANKS)):
+            return b""  # the interpreter's path may be cut off
+        line = line[:-1]
+    if newline or len(head) == LINE:
+        line = line.rstrip(_BLANKS)
+    return line.lstrip(_BLANKS).partition(b"\0")[0]
 
 
 def _program(argument: str) -> str | None:

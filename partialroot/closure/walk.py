@@ -182,7 +182,7 @@ class _Walk:
             return
         loading = LinkMap(linker)
         loading.start(Library(found._replace(name=found.real), elf))
-        self._collect(loading, severity)
+        self._collect(loading, severity, is_library=elf.interpreter is None)
 
     def _open(self, linker: Glibc, name: str, reason: Reason, severity: str) -> Library | None:
         """Add a module that is opened at run time, with its needs."""
@@ -191,8 +191,11 @@ class _Walk:
         self._collect(loading, severity)
         return library
 
-    def _collect(self, loading: LinkMap, severity: str) -> None:
-        """Take over what a map holds. Only the lack of what is needed at the start is an error."""
+    def _collect(self, loading: LinkMap, severity: str, *, is_library: bool = False) -> None:
+        """Take over what a map holds. A lack is at most a warning for what is opened at run time.
+
+        What a library on its own needs may be loaded already by the program that opens it.
+        """
         if self._notes:
             loading.follow_notes()
         for rule, origin, library, variant in loading.edges:
@@ -203,15 +206,15 @@ class _Walk:
                 if library.entry is not None:
                     self._result.cache(library.entry)
         for absent in loading.absent:
-            self._lack(absent, "warning" if absent.rule == "dlopen" else severity)
+            self._lack(absent, "warning" if absent.rule == "dlopen" else severity, is_library)
 
-    def _lack(self, absent: Absent, severity: str) -> None:
+    def _lack(self, absent: Absent, severity: str, perhaps: bool) -> None:
         refused, shut = absent.choice.refused, absent.choice.shut
         if shut:
             self._result.miss(absent.name, absent.origin, "warning", EXCLUDED)
         elif severity:
             remark = f" ({refused} is no ELF object, or damaged)" if refused else ""
-            self._result.miss(absent.name, absent.origin, severity, remark)
+            self._result.miss(absent.name, absent.origin, severity, remark, perhaps=perhaps)
 
     def _pluggable_module(self, linker: Glibc, step: pluggable.Step) -> None:
         name = step.module.rpartition("/")[2] if "$ISA" in step.module else step.module
