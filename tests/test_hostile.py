@@ -138,7 +138,7 @@ TRAPS: dict[str, tuple[Trap, tuple[str, ...]]] = {
     "devices": (devices, ("root",)),
     "odd names": (odd_names, ()),
     "deep tree": (lambda root, outside: nest(root / "srv", 250), ()),
-    "deeper tree": (lambda root, outside: nest(root / "srv", 1500), ()),
+    "deeper tree": (lambda root, outside: nest(root / "srv", 1500), ("mount",)),
     "many files": (many, ()),
     "linked among itself": (linked_among_itself, ()),
     "endless file": (endless, ()),
