@@ -373,6 +373,6 @@ def test_order_and_repetition_make_no_difference(library: dict[str, Profile], as
 @given(libraries(), st.sampled_from(_NAMES))
 def test_what_is_composed_composes_to_itself(library: dict[str, Profile], name: str) -> None:
     once = outcome((library[name],), library)
-    # With excludes it need not: what was named although a used profile excludes it is now said by one profile.
+    # Not with excludes: to name what a used profile excludes would now be a contradiction in one profile.
     if isinstance(once, Profile) and not once.exclude:
         assert compose([once], {}, {}) == once
