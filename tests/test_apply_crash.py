@@ -89,7 +89,7 @@ class Scene:
             apply.recover(site)
 
     def look(self, *, times: bool = False) -> list[str]:
-        """Return all that must be as before or as after: the zonepath, its mounts, and the store without locks."""
+        """Return all that must be as before or as after: zonepath, mounts, and the store without locks."""
         zone = dump(self.zonepath.parent, times=times) if self.zonepath.parent.exists() else []
         zone = [line for line in zone if not line.startswith("/ ")]
         store = [line for line in dump(self.store, times=False) if not line.startswith("/locks/")]

@@ -5,6 +5,7 @@ replaced or removed; a directory goes only when nothing but ours was in it. The 
 by descriptors, component by component, and no process of the zone lives while it is changed.
 """
 
+import errno
 import os
 from dataclasses import dataclass, field, replace
 
@@ -211,7 +212,9 @@ class _Deciding:
             node = Node.of(found)
             is_link = node.type is FileType.SYMLINK
             return node._replace(target=os.readlink(name, dir_fd=at)) if is_link else node
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
             return None
 
     def _is_unedited(self, record: Record, disk: Node) -> bool:

@@ -87,8 +87,7 @@ def _build(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> La
         fs.drop_inherited(top)
         builder = LayerBuilder(top, plan.source, plan.image_home / fresh, lost_owners)
         builder.build(_shared(plan))
-        records = [record._replace(reasons=()) for record in builder.records]
-        fs.save(top, receipt.MANIFEST, receipt.dump_manifest(records))
+        fs.save(top, receipt.MANIFEST, receipt.dump_manifest(builder.records))
         fs.sync_all(top, "image")
     finally:
         os.close(top)

@@ -81,9 +81,16 @@ class LayerBuilder:
         try:
             record = maker(action, self._dirs.fd(parent), name)
         except OSError as error:
-            raise fs.failed(error, f"{self._where}{path}") from error
+            raise self._failure(error, action) from error
         if record is not None:
             self.records.append(record)
+
+    def _failure(self, error: OSError, action: Action) -> ApplyError:
+        """Return what to tell: a source file that is gone, or what failed where it was to be."""
+        source = action.entry.source
+        if isinstance(error, FileNotFoundError) and error.filename == f"{self._source}{source}":
+            return ApplyError("vanished from the source meanwhile", path=source, hint="try again")
+        return fs.failed(error, f"{self._where}{action.entry.path}")
 
     # --- one method each ------------------------------------------------------------------------
 
@@ -196,7 +203,7 @@ def _record(action: Action, found: os.stat_result, xattrs: tuple[tuple[str, byte
         action.method,
         entry.source,
         identity_of(entry.node),
-        entry.reasons,
+        entry.reasons if entry.layer is Layer.PRIVATE else (),  # an image's manifest holds for many zones
     )
 
 

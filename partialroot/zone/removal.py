@@ -4,7 +4,8 @@ import errno
 import os
 import stat
 
-from partialroot.zone import fs
+from partialroot.model import FileType
+from partialroot.zone import fs, look
 
 DEEP = 64
 
@@ -27,6 +28,34 @@ def remove(at: int, name: str) -> None:
     finally:
         os.close(top)
     fs.rmdir(at, name)
+
+
+def refuse_undeletable(at: int) -> None:
+    """Raise OSError if :func:`remove` could not remove all that is below the open directory ``at``.
+
+    Asked while everything can still be put back: who made a file immutable meant it to stay.
+    """
+    for found in look.walk(at):
+        if found.closed == look.OTHER_MOUNT:
+            raise OSError(errno.EBUSY, "something is mounted there", found.path.relative)
+        if found.node.type in (FileType.FILE, FileType.DIR) and _is_pinned(found):
+            raise OSError(errno.EPERM, "immutable or append-only", found.path.relative)
+
+
+def _is_pinned(found: look.Found) -> bool:
+    """Whether a file or directory has the attribute that forbids its removal (or its entries')."""
+    from partialroot.host.linux.syscalls import is_unlinkable
+
+    opened = look.open_file if found.node.type is FileType.FILE else look.open_directory
+    fd = opened(found.parent, found.path.name, found.node)
+    try:
+        return is_unlinkable(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):  # no such attributes there
+            return False
+        raise
+    finally:
+        os.close(fd)
 
 
 class _Emptying:

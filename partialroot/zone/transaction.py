@@ -17,7 +17,7 @@ from partialroot.zone import fs, image, journal
 from partialroot.zone.binds import Mounter
 from partialroot.zone.journal import Intent, Stamp, Step, Touched
 from partialroot.zone.receipt import NAME as RECEIPT
-from partialroot.zone.removal import remove
+from partialroot.zone.removal import refuse_undeletable, remove
 from partialroot.zone.store import Registered, Store
 from partialroot.zone.zonepath import WORK_NAMES
 
@@ -149,6 +149,8 @@ class _Work:
             self._stamp(zone, after=True)
             if intent.binds_after and self._mounter:
                 self._mounter.up(self._path, intent.binds_after)
+            with _opened(zone, OLD) as old:
+                refuse_undeletable(old)
             _commit(zone, receipt)
             if any(step.hold for step in intent.steps):
                 fs.sync(zone, "zonepath")
@@ -185,7 +187,7 @@ class _Work:
                     _make_parents(old, step.path)
             receipt = build(new)
             if receipt is not None:
-                fs.save(new, RECEIPT, receipt)
+                fs.create_file(new, RECEIPT, receipt)
         return receipt
 
     def _refuse_foreign_work(self, zone: int) -> None:
