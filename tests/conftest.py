@@ -62,6 +62,16 @@ def pytest_make_collect_report(
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_abyss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove what tests made too deep: pytest's own removal of old directories would recurse and fail."""
+    yield
+    base = tmp_path_factory.getbasetemp()
+    subprocess.run(
+        ["find", base, "-mindepth", "100", "-maxdepth", "100", "-exec", "rm", "-rf", "{}", "+"], check=True
+    )
+
+
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A directory (0700) on the mount that holds /usr, where links to the system's files can be made.

@@ -102,14 +102,27 @@ def test_without_cap_sys_admin(run: Run) -> None:
     said(run(*WITHOUT_SYS_ADMIN), *SERVED, "^  NOT ISOLATED: ")
 
 
-@needs("root", "mount", "runc")
+def path_without(folder: Path, *tools: str) -> str:
+    """Return a PATH that has all commands of this system but some."""
+    for place in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"):
+        for tool in os.listdir(place):
+            if tool not in tools and not (folder / tool).is_symlink():
+                (folder / tool).symlink_to(f"{place}/{tool}")
+    return f"PATH={folder}"
+
+
+@needs("root", "mount")
 def test_without_runc(run: Run, tmp_path: Path) -> None:
-    for folder in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"):
-        for tool in os.listdir(folder):
-            if tool != "runc" and not (tmp_path / tool).is_symlink():
-                (tmp_path / tool).symlink_to(f"{folder}/{tool}")
-    output = said(run("env", f"PATH={tmp_path}"), *SERVED, r"^Runtime: no runc here .*apt-get install runc")
+    done = run("env", path_without(tmp_path, "runc"))
+    output = said(done, *SERVED, r"^Runtime: no runc here .*apt-get install runc", "^  NOT ISOLATED: ")
     assert "Booted by runc" not in output
+
+
+@needs("userns")
+def test_where_nothing_can_boot(run: Run, tmp_path: Path) -> None:
+    path = path_without(tmp_path, "runc", "bwrap", "chroot")
+    output = said(run("unshare", "-r", "env", path), r"^NOT BOOTED: .+; .*apt-get install runc")
+    assert output.splitlines()[-1].startswith("NOT BOOTED: ")
 
 
 OVERLAY = """
