@@ -115,7 +115,7 @@ class _Walk:
                 for path, origin in stack.files:
                     self._add(path, Reason("pam", self._real(origin)))
                 for path, origin in stack.absent if stack is not other else ():
-                    self._result.miss(path, origin, "warning" if other.files else "error")
+                    self._result.miss(path, origin, "error" if stack.files or not other.files else "warning")
                 for step in stack.steps:
                     for linker in linkers:
                         self._pluggable_module(linker, step)
