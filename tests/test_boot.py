@@ -171,6 +171,16 @@ class TestRunc:
         assert page(None, "/etc/motd") == "a page\n"
         assert "network" in " ".join(booted.not_isolated)
 
+    @pytest.mark.parametrize("setuid", [False, True])
+    def test_setuid_programs_work_only_where_the_profile_says_so(self, bootable: Zone, setuid: bool) -> None:
+        look = "busybox grep NoNewPrivs /proc/self/status; busybox grep ' /usr ' /proc/mounts"
+        bootable.configure(f"({look}) | busybox tee /tmp/said; busybox sleep 60", setuid=setuid)
+        boot(bootable.path)
+        privileges, mount = said(bootable.root / "tmp/said").splitlines()
+        options = mount.split()[3].split(",")
+        assert (privileges.split()[1], "nosuid" in options) == (("0", False) if setuid else ("1", True))
+        assert {"ro", "nodev"} <= set(options)
+
     def test_a_read_only_root(self, bootable: Zone) -> None:
         (bootable.root / "run/app").mkdir()
         bootable.configure(

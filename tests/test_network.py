@@ -87,7 +87,7 @@ def routes(address: str) -> list[int]:
     return [route.get_attr("RTA_OIF") for route in found if route.get_attr("RTA_DST") == address]
 
 
-@needs("root", "veth")
+@needs("root", "veth", "busybox")
 class TestPair:
     """A pair of devices between this namespace and another."""
 
