@@ -262,15 +262,16 @@ class Selection:
 class HostFacts:
     """What this host offers, found by trying. A reason in words stands where something is not offered.
 
-    ``links``, ``clones`` and ``root_clones`` are keyed by the mount point (on the host) that holds the
-    source files: "" means the trial worked into the image's home (for ``root_clones``: into the
-    zonepath), else the value says why not. Free space is in bytes and inodes.
+    ``links`` and ``clones`` are keyed by the mount point (on the host) that holds the source files: ""
+    means the trial worked into the image's home, else the value says why not. ``root_links`` and
+    ``root_clones`` say the same of the zonepath. Free space is in bytes and inodes.
     """
 
     image_home: Path
     mount_points: tuple[str, ...]
     links: Mapping[str, str]
     clones: Mapping[str, str]
+    root_links: Mapping[str, str]
     root_clones: Mapping[str, str]
     no_mount: str
     lost_owners: frozenset[tuple[int, int]]

@@ -56,6 +56,7 @@ def selection(*entries: Entry, missing: tuple[Missing, ...] = ()) -> Selection:
 def host(
     *,
     links: Mapping[str, str] | None = None,
+    root_links: str = "",
     clones: str = "no reflinks",
     root_clones: str = "no reflinks",
     no_mount: str = "",
@@ -68,6 +69,7 @@ def host(
         mount_points=tuple(links),
         links=links,
         clones=dict.fromkeys(links, clones),
+        root_links=dict.fromkeys(links, root_links),
         root_clones=dict.fromkeys(links, root_clones),
         no_mount=no_mount,
         lost_owners=lost,
@@ -150,6 +152,20 @@ def test_a_second_name_of_a_copied_inode_is_a_link_to_our_copy() -> None:
 def test_links_into_a_writable_root_are_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(ConflictError, match="would let it write"):
         Sharing.parse(words, trust_zone=False, read_only=False)
+
+
+def test_a_root_on_another_mount_gets_no_links() -> None:
+    sharing = Sharing.parse(("link",), trust_zone=True, read_only=False)
+    made = planned(file("/usr/bin/a"), sharing=sharing, facts=host(root_links="on another mount"))
+    assert only(made, "/usr/bin/a").method is Method.COPY
+    assert "on another mount" in only(made, "/usr/bin/a").why
+
+
+def test_a_file_that_is_a_mount_point_itself_is_not_as_its_directory() -> None:
+    facts = host(links={"/": "", "/usr/bin/a": "on another mount"})
+    made = planned(file("/usr/bin/a"), file("/usr/bin/b"), facts=facts)
+    assert only(made, "/usr/bin/a").method is Method.COPY
+    assert only(made, "/usr/bin/b").method is Method.LINK
 
 
 @pytest.mark.parametrize(("trust", "read_only"), [(True, False), (False, True)])

@@ -200,14 +200,17 @@ class _Chooser:
             return "immutable: link(2) refuses it"
         if node.nlink >= self._facts.link_max - 1:
             return f"it has {node.nlink} links already"
-        return self._facts.links.get(point, "not tried")
+        links = self._facts.links if shared else self._facts.root_links
+        return links.get(point, "not tried")
 
     def _point(self, entry: Entry) -> str:
-        """Return the mount point that holds the source file, remembered by directory."""
+        """Return the mount point that holds the source file (or is it), remembered by directory."""
         assert entry.source is not None
-        directory = entry.source.parent
+        top, directory = str(self._source).rstrip("/"), entry.source.parent
+        if top + entry.source in self._facts.mount_points:
+            return top + entry.source
         if directory not in self._points:
-            host = str(self._source).rstrip("/") + directory
+            host = top + directory
             self._points[directory] = max(
                 (point for point in self._facts.mount_points if RootPath(host).is_below(point)),
                 key=len,

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache
 from heapq import nsmallest
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,16 +28,15 @@ LINK_MAX = {"btrfs": 65535, "tmpfs": 2**31 - 1, "zfs": 2**31 - 1}
 CANDIDATES = 3
 
 
-class Kind(NamedTuple):
-    """What decides, within one mount, whether a file may be linked (fs.protected_hardlinks)."""
+class Sample(NamedTuple):
+    """Some files of one kind; all have this mode."""
 
-    uid: int
-    gid: int
     mode: int
+    files: list[str]
 
 
-Samples = dict[str, dict[Kind, list[str]]]
-"""Some files of each kind, by mount point."""
+Samples = dict[str, list[Sample]]
+"""Files to try, by the mount point that holds them."""
 
 
 def probe(
@@ -63,9 +61,10 @@ def probe(
         return HostFacts(
             image_home=home,
             mount_points=tuple(samples),
-            links={point: _why_no_link(point, samples, [image], places) for point in samples},
-            clones={point: _why_no_clone(point, samples, [image]) for point in samples},
-            root_clones={point: _why_no_clone(point, samples, zones) for point in samples},
+            links=_links(samples, [image], places),
+            clones=_clones(samples, [image]),
+            root_links=_links(samples, zones, places),
+            root_clones=_clones(samples, zones),
             no_mount=_why_no_mount(image, mounts),
             lost_owners=frozenset(
                 one for one in owners if any(place.loses(*one) for place in (image, *zones))
@@ -94,7 +93,7 @@ class Places:
         """Return the mount point, or the subvolume's top, that holds a file (which may be a mount point)."""
         if path in self._mounts.points:
             return self._mounts.holding(path).point
-        return self.of_directory(os.path.dirname(path))
+        return self.of_directory(path.rpartition("/")[0] or "/")
 
     def kind(self, point: str) -> str:
         """Return the type of the file system that is mounted at a point."""
@@ -147,21 +146,23 @@ def _host(selection: Selection, path: str) -> str:
 def _samples(selection: Selection, places: Places) -> Samples:
     """Return some files of each kind for every mount that holds files of the selection.
 
-    Only where a mount holds no shared file, private ones stand for it.
+    Of one kind are files that fs.protected_hardlinks treats alike: same owner, group and mode. Only where
+    a mount holds no shared file, private ones stand for it.
     """
-    shared: dict[str, dict[Kind, list[tuple[int, str]]]] = {}
-    private: dict[str, dict[Kind, list[tuple[int, str]]]] = {}
-    for entry in selection.entries:
-        node, source = entry.node, entry.source
-        if node is None or source is None or node.type is not FileType.FILE:
-            continue
-        path = _host(selection, source)
-        kinds = (shared if entry.layer is Layer.SHARED else private).setdefault(places.of_file(path), {})
-        kinds.setdefault(Kind(node.uid, node.gid, node.mode), []).append((node.size, path))
-    return {
-        point: {kind: _smallest(files) for kind, files in kinds.items()}
-        for point, kinds in (private | shared).items()
-    }
+    kinds: dict[tuple[str, bool, int, int, int], list[tuple[int, str]]] = {}
+    prefix = _host(selection, "")
+    for entry in selection.entries:  # perhaps a hundred thousand
+        node = entry.node
+        if node is not None and entry.source is not None and node.type is FileType.FILE:
+            path = prefix + entry.source
+            kind = (places.of_file(path), entry.layer is Layer.SHARED, node.uid, node.gid, node.mode)
+            kinds.setdefault(kind, []).append((node.size, path))
+    sharing = {point for point, shared, *_ in kinds if shared}
+    samples: Samples = {}
+    for (point, shared, _, _, mode), files in kinds.items():
+        if shared or point not in sharing:
+            samples.setdefault(point, []).append(Sample(mode, _smallest(files)))
+    return samples
 
 
 def _smallest(files: Iterable[tuple[int, str]]) -> list[str]:
@@ -169,20 +170,25 @@ def _smallest(files: Iterable[tuple[int, str]]) -> list[str]:
     return [path for _, path in nsmallest(CANDIDATES, files, key=lambda file: file[0] or sys.maxsize)]
 
 
-def _why_no_link(point: str, samples: Samples, scratch: Sequence[Scratch], places: Places) -> str:
-    """Return why files of a mount cannot be linked to all of the scratch places; "" if they can."""
+def _links(samples: Samples, scratch: Sequence[Scratch], places: Places) -> dict[str, str]:
+    """Return why files of each mount cannot be linked to all of the scratch places; "" if they can."""
+    return {point: _why_no_link(point, samples[point], scratch, places) for point in samples}
+
+
+def _why_no_link(point: str, samples: list[Sample], scratch: Sequence[Scratch], places: Places) -> str:
+    """Return the same for one mount."""
     if places.kind(point) in UNIONS:
         return f"{places.kind(point)} copies a file up instead of linking it"
-    plain = [files for kind, files in samples[point].items() if not kind.mode & 0o6000]
+    plain = [sample.files for sample in samples if not sample.mode & 0o6000]
     if not plain:
         return "it has no plain file to try"
     return _first(place.why_no_links(files) for place in scratch for files in plain)
 
 
-def _why_no_clone(point: str, samples: Samples, scratch: Sequence[Scratch]) -> str:
-    """Return why files of a mount cannot be reflinked to all of the scratch places; "" if they can."""
-    files = list(chain.from_iterable(samples[point].values()))
-    return _first(place.why_no_clones(files) for place in scratch)
+def _clones(samples: Samples, scratch: Sequence[Scratch]) -> dict[str, str]:
+    """Return why files of each mount cannot be reflinked to all of the scratch places; "" if they can."""
+    files = {point: [file for one in samples[point] for file in one.files] for point in samples}
+    return {point: _first(place.why_no_clones(files[point]) for place in scratch) for point in samples}
 
 
 def _first(reasons: Iterable[str]) -> str:
