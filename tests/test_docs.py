@@ -68,7 +68,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     def say(name: str, *words: str | Path, code: int | None = 0) -> None:
         said[name] = partialroot(*words, "--json", "--store", store, code=code).document
 
-    say("error", "populate", "base", code=2)
+    say("refused", "populate", "base", code=2)
+    said["error"] = {key: said["refused"][key] for key in ("error", "format")}
     say("plan", "plan", profile)
     say("populate", "populate", zone, profile)
     say("explain", "explain", zone, "/usr/bin/env")
@@ -95,6 +96,11 @@ def test_json_is_as_documented(documents: dict[str, Any], name: str) -> None:
         assert documents["boot"]["error"]["kind"] == "boot"
         return
     assert not list(differences(EXAMPLES[name], documents[name], name))
+
+
+@needs("glibc")
+def test_an_error_comes_with_the_keys_of_its_verb(documents: dict[str, Any]) -> None:
+    assert documents["refused"].keys() == documents["populate"].keys() | {"error"}
 
 
 @needs("glibc")
