@@ -287,6 +287,7 @@ def test_another_mount_is_said(zone: Ready, mounted: Callable[[Path], Path]) -> 
     assert found(audited(zone)) == {("/srv", "mount", "note")}
 
 
+@needs("mount")
 @pytest.mark.hostile
 def test_what_lies_too_deep_is_a_finding(zone: Ready) -> None:
     from test_look import nest

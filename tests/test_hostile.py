@@ -137,7 +137,7 @@ TRAPS: dict[str, tuple[Trap, tuple[str, ...]]] = {
     "socket": (lambda root, outside: replaced(root / "etc/hosts", a_socket), ()),
     "devices": (devices, ("root",)),
     "odd names": (odd_names, ()),
-    "deep tree": (lambda root, outside: nest(root / "srv", 250), ()),
+    "deep tree": (lambda root, outside: nest(root / "srv", 250), ("mount",)),
     "deeper tree": (lambda root, outside: nest(root / "srv", 1500), ("mount",)),
     "many files": (many, ()),
     "linked among itself": (linked_among_itself, ()),

@@ -166,7 +166,7 @@ def test_any_name_is_data(tmp_path: Path, name: bytes) -> None:
 
 
 def nest(top: Path, depth: int) -> None:
-    """Make directories one in the other; their whole path would be too long for the kernel."""
+    """Make directories one in the other; their whole path is too long for the kernel, and for rm(1)."""
     here = os.open(top, fs.DIRECTORY)
     for _ in range(depth):
         os.mkdir("d" * 50, dir_fd=here)
@@ -176,16 +176,18 @@ def nest(top: Path, depth: int) -> None:
     os.close(here)
 
 
-def test_deep_trees_are_shown(tmp_path: Path) -> None:
-    nest(tmp_path, 250)
-    found = walked(tmp_path)
+@needs("mount")
+def test_deep_trees_are_shown(scratch: Path) -> None:
+    nest(scratch, 250)
+    found = walked(scratch)
     assert len(found) == 250
     assert not any(one.closed for one in found.values())
 
 
-def test_deeper_ones_end_somewhere(tmp_path: Path) -> None:
-    nest(tmp_path, 400)
-    found = list(walked(tmp_path).values())
+@needs("mount")
+def test_deeper_ones_end_somewhere(scratch: Path) -> None:
+    nest(scratch, 400)
+    found = list(walked(scratch).values())
     assert [one.closed for one in found] == [""] * look.MAX_DEPTH + [look.TOO_DEEP]
 
 
