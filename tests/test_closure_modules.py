@@ -125,7 +125,14 @@ def test_what_is_built_into_libraries() -> None:
         == "/lib/x86_64-linux-gnu/security"
     )
     assert pam.security_directory(b"\0/etc/security/x\0") is None
-    text = b"\0/sbin/unix_chkpwd\0/etc/security/limits.conf\0/etc/security/d/*.conf\0/bin/sh\0/etc/security/opasswd\0"
+    names = [
+        "/sbin/unix_chkpwd",
+        "/etc/security/limits.conf",
+        "/etc/security/d/*.conf",
+        "/bin/sh",
+        "/etc/shadow",
+    ]
+    text = "\0".join(["", *names, ""]).encode()
     assert pam.used_files(text) == ("/sbin/unix_chkpwd", "/etc/security/limits.conf")
 
 

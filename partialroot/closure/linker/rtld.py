@@ -46,7 +46,8 @@ def read_rtld(data: bytes, name: str) -> Rtld | None:
     release = next(_search(data, *_RELEASE), None) or _NAME.fullmatch(name)
     levels = next((found[1] for one in _LEVELS for found in _search(data, *one)), b"")
     return Rtld(
-        tuple(part.rstrip("/") for part in _words(directories, "\0")) or FALLBACK.directories,
+        tuple(part.rstrip("/") for part in _words(directories, "\0") if "lib" in part)
+        or FALLBACK.directories,
         cache[1].decode("ascii") if cache else CACHE,
         (int(release[1]), int(release[2])) if release else (0, 0),
         _words(levels, ":"),
