@@ -96,7 +96,7 @@ def _measure(tree: Tree, path: RootPath, node: Node) -> Measured | None:
         raise
     try:
         before = Node.of(os.fstat(descriptor))
-        content = Content(_sha256(descriptor, node.size), _xattrs(descriptor), _is_immutable(descriptor))
+        content = Content(_sha256(descriptor, node.size), _xattrs(descriptor), is_immutable(descriptor))
         after = Node.of(os.fstat(descriptor))
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror}", path=path) from None
@@ -147,7 +147,7 @@ def _xattr(descriptor: int, name: str) -> bytes | None:
         raise
 
 
-def _is_immutable(descriptor: int) -> bool:
+def is_immutable(descriptor: int) -> bool:
     """Return whether chattr +i or +a is set; file systems without such flags have none set."""
     from fcntl import ioctl
 

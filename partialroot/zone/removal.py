@@ -44,16 +44,12 @@ def refuse_undeletable(at: int) -> None:
 
 def _is_pinned(found: look.Found) -> bool:
     """Whether a file or directory has the attribute that forbids its removal (or its entries')."""
-    from partialroot.host.linux.syscalls import is_unlinkable
+    from partialroot.source.content import is_immutable
 
     opened = look.open_file if found.node.type is FileType.FILE else look.open_directory
     fd = opened(found.parent, found.path.name, found.node)
     try:
-        return is_unlinkable(fd)
-    except OSError as error:
-        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):  # no such attributes there
-            return False
-        raise
+        return is_immutable(fd)
     finally:
         os.close(fd)
 

@@ -7,7 +7,6 @@ architecture but Alpha.
 
 import os
 from functools import cache
-from sys import byteorder
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x1, 0x2, 0x4, 0x8
 FICLONE = 0x40049409
-FS_IOC_GETFLAGS = 0x80086601
-FS_IMMUTABLE_FL, FS_APPEND_FL = 0x10, 0x20
 
 
 class _Calls(NamedTuple):
@@ -109,11 +106,3 @@ def clone_file(target: int, source: int) -> None:
     from fcntl import ioctl
 
     ioctl(target, FICLONE, source)
-
-
-def is_unlinkable(descriptor: int) -> bool:
-    """Whether a file is immutable or append-only: link(2) refuses both."""
-    from fcntl import ioctl
-
-    flags = ioctl(descriptor, FS_IOC_GETFLAGS, bytes(8))
-    return bool(int.from_bytes(flags[:4], byteorder) & (FS_IMMUTABLE_FL | FS_APPEND_FL))

@@ -58,7 +58,7 @@ class Scratch:
             try:
                 self._link(file)
             except OSError as error:
-                if error.errno == errno.ENOENT or (error.errno == errno.EPERM and _is_unlinkable(file)):
+                if error.errno == errno.ENOENT or (error.errno == errno.EPERM and _is_immutable(file)):
                     continue
                 return _words(error, _NO_LINK)
             return self.failed
@@ -123,10 +123,12 @@ def _nameless(directory: Path) -> int:
     return descriptor
 
 
-def _is_unlinkable(file: str) -> bool:
+def _is_immutable(file: str) -> bool:
     """Whether a file is immutable or append-only, as far as we may see."""
+    from partialroot.source.content import is_immutable
+
     with suppress(OSError), open(file, "rb", opener=lambda path, _: os.open(path, _READ)) as source:
-        return syscalls.is_unlinkable(source.fileno())
+        return is_immutable(source.fileno())
     return False
 
 
