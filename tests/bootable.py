@@ -54,6 +54,17 @@ class Zone:
         self.configure(script)
         return boot(self.path, **how)
 
+    def asked(self, script: str, *, runtime: str = "auto", **settings: Any) -> str:
+        """Boot, and return all that a shell script prints inside; the zone then sleeps."""
+        self.configure(telling(script), **settings)
+        boot(self.path, runtime=runtime)
+        return said(self.root / "srv/said")
+
+
+def telling(script: str) -> str:
+    """Return a script that leaves in ``/srv/said`` what another prints, all at once, and then sleeps."""
+    return f"({script}) >/srv/part 2>&1; busybox mv /srv/part /srv/said; exec busybox sleep 60"
+
 
 @pytest.fixture
 def make_bootable(scratch: Path) -> Iterator[Callable[[str], Zone]]:
@@ -113,9 +124,9 @@ def page(address: str | None, path: str) -> str:
 
 
 def said(path: Path) -> str:
-    """Return the content of a file, once it has one; it may take two seconds."""
+    """Return the content of a file, once it is there; it may take two seconds."""
     end = time.monotonic() + 2
-    while not (path.exists() and path.stat().st_size) and time.monotonic() < end:
+    while not path.exists() and time.monotonic() < end:
         time.sleep(0.02)
     return path.read_text()
 
