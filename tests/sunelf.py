@@ -1,0 +1,146 @@
+"""The smallest ELF files a dynamic linker takes: as illumos' ld makes them, without the code.
+
+Numbers are those of <sys/elf.h> and <sys/link.h>. Every object has the OS ABI of Solaris, its runpath both as
+DT_RUNPATH and DT_RPATH, and before each lazy need the entry that makes it so (DT_POSFLAG_1).
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+LAZY, DEFERRED = 1, 4
+FILTERS = {
+    "DT_FILTER": 0x7FFFFFFF,
+    "DT_AUXILIARY": 0x7FFFFFFD,
+    "DT_SUNW_FILTER": 0x6000000F,
+    "DT_SUNW_AUXILIARY": 0x6000000D,
+}
+_NEEDED, _HASH, _STRTAB, _SYMTAB, _STRSZ, _SYMENT, _SONAME, _RPATH, _RUNPATH = 1, 4, 5, 6, 10, 11, 14, 15, 29
+_POSFLAG_1, _FLAGS_1 = 0x6FFFFDFD, 0x6FFFFFFB
+_LOAD, _DYNAMIC, _INTERP = 1, 2, 3
+_SOLARIS, _SUNW_CURRENT = 6, 1
+_EXECUTABLE, _SHARED = 2, 3
+_BASE = {32: 0x8050000, 64: 0x400000}  # where illumos' ld puts programs
+_MACHINE = {32: 3, 64: 62}
+_ALIGN = 8
+
+
+@dataclass(frozen=True)
+class Need:
+    """A DT_NEEDED entry; ``flags`` are those of the DT_POSFLAG_1 entry before it."""
+
+    name: str
+    flags: int = 0
+
+
+@dataclass(frozen=True)
+class Object:
+    """What an object tells the dynamic linker. ``filters`` are pairs of a key of FILTERS and a string.
+
+    ``imports`` are its undefined symbols, ``flags_1`` is DT_FLAGS_1, ``tail`` follows the last segment's
+    tables, as data would.
+    """
+
+    bits: int = 32
+    interpreter: str | None = None
+    soname: str | None = None
+    needs: Sequence[Need] = ()
+    filters: Sequence[tuple[str, str]] = ()
+    runpath: str | None = None
+    flags_1: int = 0
+    imports: Sequence[str] = ()
+    tail: bytes = b""
+
+
+class _Strings:
+    """A string table that grows."""
+
+    def __init__(self) -> None:
+        self.table = bytearray(b"\0")
+
+    def at(self, text: str) -> int:
+        """Return the offset of ``text``, added at the end."""
+        offset = len(self.table)
+        self.table += text.encode() + b"\0"
+        return offset
+
+
+def make(one: Object) -> bytes:
+    """Return the file of an object: a program (ET_EXEC) if it has an interpreter, else a library (ET_DYN)."""
+    strings = _Strings()
+    entries = list(_entries(one, strings))
+    symbols = _symbols(one.bits, [strings.at(name) for name in one.imports])
+    parts = [
+        _padded(b"" if one.interpreter is None else one.interpreter.encode() + b"\0"),
+        _padded(
+            struct.pack(f"<{4 + len(one.imports)}I", 1, len(one.imports) + 1, *[0] * (len(one.imports) + 2))
+        ),
+        _padded(symbols),
+        _padded(bytes(strings.table)),
+    ]
+    header, segment = (52, 32) if one.bits == 32 else (64, 56)
+    count = 2 if one.interpreter is None else 3
+    *starts, end = accumulate(map(len, parts), initial=header + count * segment)
+    base = 0 if one.interpreter is None else _BASE[one.bits]
+    entries += [
+        (_HASH, base + starts[1]),
+        (_SYMTAB, base + starts[2]),
+        (_SYMENT, 16 if one.bits == 32 else 24),
+        (_STRTAB, base + starts[3]),
+        (_STRSZ, len(strings.table)),
+        *([(_FLAGS_1, one.flags_1)] if one.flags_1 else []),
+        (0, 0),
+    ]
+    word = "I" if one.bits == 32 else "Q"
+    dynamic = b"".join(struct.pack("<2" + word, *entry) for entry in entries)
+    total = end + len(dynamic) + len(one.tail)
+    segments = [(_LOAD, 0, total), (_DYNAMIC, end, len(dynamic))]
+    if one.interpreter is not None:
+        segments.insert(0, (_INTERP, starts[0], len(one.interpreter) + 1))
+    heads = b"".join(_segment(one.bits, base, *each) for each in segments)
+    kind = _SHARED if one.interpreter is None else _EXECUTABLE
+    return _header(one.bits, kind, count) + heads + b"".join(parts) + dynamic + one.tail
+
+
+def _entries(one: Object, strings: _Strings) -> Iterable[tuple[int, int]]:
+    """Yield the dynamic entries whose values are names, in ld's order."""
+    for need in one.needs:
+        if need.flags:
+            yield _POSFLAG_1, need.flags
+        yield _NEEDED, strings.at(need.name)
+    for kind, name in one.filters:
+        yield FILTERS[kind], strings.at(name)
+    if one.soname is not None:
+        yield _SONAME, strings.at(one.soname)
+    if one.runpath is not None:
+        offset = strings.at(one.runpath)
+        yield _RUNPATH, offset
+        yield _RPATH, offset
+
+
+def _symbols(bits: int, names: Iterable[int]) -> bytes:
+    """Return a symbol table: the null symbol, then undefined functions with these names."""
+    info = 0x12  # STB_GLOBAL, STT_FUNC
+    if bits == 32:
+        return bytes(16) + b"".join(struct.pack("<IIIBBH", name, 0, 0, info, 0, 0) for name in names)
+    return bytes(24) + b"".join(struct.pack("<IBBHQQ", name, info, 0, 0, 0, 0) for name in names)
+
+
+def _header(bits: int, kind: int, segments: int) -> bytes:
+    ident = b"\x7fELF" + bytes([bits // 32, 1, 1, _SOLARIS, _SUNW_CURRENT]) + bytes(7)
+    word, size, each = ("I", 52, 32) if bits == 32 else ("Q", 64, 56)
+    return ident + struct.pack(
+        f"<HHI3{word}I6H", kind, _MACHINE[bits], 1, 0, size, 0, 0, size, each, segments, 0, 0, 0
+    )
+
+
+def _segment(bits: int, base: int, kind: int, offset: int, size: int) -> bytes:
+    address = base + offset
+    if bits == 32:
+        return struct.pack("<8I", kind, offset, address, 0, size, size, 5, _ALIGN)
+    return struct.pack("<2I6Q", kind, 5, offset, address, 0, size, size, _ALIGN)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % _ALIGN)
