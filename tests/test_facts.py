@@ -385,7 +385,7 @@ def test_a_store_that_cannot_be_mounted_from(
 
 
 @needs("root", "mount")
-@pytest.mark.parametrize("call", ["open_tree", "mount_setattr", "move_mount"])
+@pytest.mark.parametrize("call", ["openat2", "open_tree", "mount_setattr", "move_mount"])
 @pytest.mark.parametrize(
     ("error", "reason"), [(errno.EPERM, "may not mount"), (errno.ENOSYS, "lacks the system calls")]
 )

@@ -93,6 +93,7 @@ def why_no_mount(scratch: int, directory: int) -> str:
     that would let us mount says EINVAL, after it has asked everyone who may forbid it.
     """
     try:
+        os.close(syscalls.openat2(directory, b".", _PLACE, _ON_ROOT))
         tree = syscalls.open_tree(scratch, b"", syscalls.AT_EMPTY_PATH)
     except OSError as error:
         return _why(error)
