@@ -1,105 +1,24 @@
-"""What the host offers: on real file systems, with fewer rights, and with nothing left behind."""
+"""What the host offers: on real file systems, with nothing left behind."""
 
-import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from children import (
-    NOBODY,
-    as_nobody,
-    in_child,
-    in_user_and_mount_namespace,
-    in_user_namespace,
-    without_sys_admin,
-    without_syscall,
-)
+from children import NOBODY
 from needs import needs
-from treedump import differences, dump
+from probing import facts, make_source, selection
 
-from partialroot.host.linux import syscalls
 from partialroot.host.linux.facts import existing, probe
-from partialroot.host.linux.mountinfo import parse, read
-from partialroot.model import Entry, FileType, HostFacts, Layer, Node, Selection, ZoneSettings
-from partialroot.paths import RootPath
+from partialroot.host.linux.mountinfo import read
 
 Mounter = Callable[..., Path]
 LoopFs = Callable[..., Path]
 
-TYPES = {0o100000: FileType.FILE, 0o040000: FileType.DIR, 0o120000: FileType.SYMLINK}
 COPIES_UP = "overlay copies a file up instead of linking it"
-
-
-def make_source(top: Path) -> Path:
-    """Make a source: two shared programs, one of them setuid, and a private file."""
-    for name, size in (("usr/bin/tool", 3000), ("usr/bin/big", 9000), ("usr/bin/su", 10), ("etc/conf", 20)):
-        file = top / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"x" * size)
-        file.chmod(0o755)
-    (top / "usr/bin/su").chmod(0o4755)
-    return top
-
-
-def selection(source: Path) -> Selection:
-    """Select all of a source; /usr is shared."""
-    found = [Path(where, name) for where, dirs, files in os.walk(source) for name in dirs + files]
-    return Selection(
-        profiles=("all",),
-        source=source,
-        platform="linux",
-        entries=tuple(entry(source, path) for path in sorted(found)),
-        missing=(),
-        warnings=(),
-        tops=(RootPath("/usr"),),
-        settings=ZoneSettings(),
-    )
-
-
-def entry(source: Path, file: Path) -> Entry:
-    """Return the entry of one file."""
-    path, status = RootPath("/" + str(file.relative_to(source))), file.lstat()
-    type_, mode = TYPES[status.st_mode & 0o170000], status.st_mode & 0o7777
-    node = Node(
-        type_,
-        mode,
-        status.st_uid,
-        status.st_gid,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_dev,
-        status.st_ino,
-        status.st_nlink,
-    )
-    layer = Layer.SHARED if path.is_below("/usr") else Layer.PRIVATE
-    return Entry(path, type_, mode, status.st_uid, status.st_gid, layer, (), source=path, node=node)
-
-
-def facts(source: Path, store: Path, *zonepaths: Path) -> HostFacts:
-    """Probe, and make sure that it left nothing behind."""
-    with nothing_changed(source, existing(store), *map(existing, zonepaths)):
-        return probe(selection(source), store, zonepaths)
-
-
-@contextmanager
-def nothing_changed(*places: Path) -> Iterator[None]:
-    """Make sure that the trees are as they were (but for directories' times), and no mount came or went."""
-    before, mounts, descriptors = dumps(places), read(), len(os.listdir("/proc/self/fd"))
-    yield
-    assert not differences(before, dumps(places))
-    assert (read(), len(os.listdir("/proc/self/fd"))) == (mounts, descriptors)
-
-
-def dumps(places: tuple[Path, ...]) -> list[str]:
-    """Dump trees; the times of directories go with what is made and removed in them."""
-    lines = [f"{place}{line}" for place in places for line in dump(place)]
-    return [line.partition(" mtime=")[0] if " dir " in line else line for line in lines]
 
 
 def ctimes(source: Path) -> dict[str, int]:
@@ -265,145 +184,6 @@ def test_a_store_in_another_subvolume_is_no_home(loop_fs: LoopFs) -> None:
     found = facts(source, top / "var/store")
     assert found.image_home == top / ".partialroot/images"
     assert found.links == {str(top): ""}
-
-
-# --- fewer rights -----------------------------------------------------------------------------------
-
-
-def open_to_all(place: Path) -> tuple[Path, Path]:
-    """Return a source of root's, and a directory of nobody's beside it."""
-    place.chmod(0o755)
-    source, home = make_source(place / "source"), place / "home"
-    home.mkdir()
-    os.chown(home, NOBODY, NOBODY)
-    return source, home
-
-
-@needs("root")
-def test_who_is_nobody_cannot_link_files_of_root(scratch: Path) -> None:
-    source, home = open_to_all(scratch)
-    found = in_child(as_nobody, lambda: facts(source, home / "store", home / "zone"))
-    (reason,) = found.links.values()
-    assert "fs.protected_hardlinks" in reason
-    assert found.image_home == home / "store/images"
-    assert found.lost_owners == {(0, 0)}
-    assert "may not mount" in found.no_mount
-
-
-@needs("root")
-def test_who_is_nobody_can_link_its_own_files(scratch: Path) -> None:
-    _, home = open_to_all(scratch)
-    source = make_source(home / "source")
-    for file in source.rglob("*"):
-        os.chown(file, NOBODY, NOBODY)
-    found = in_child(as_nobody, lambda: facts(source, home / "store", home / "zone"))
-    assert set(found.links.values()) == {""}
-    assert not found.lost_owners
-
-
-@needs("root")
-def test_one_file_of_root_among_ones_own_forbids_links(scratch: Path) -> None:
-    _, home = open_to_all(scratch)
-    source = make_source(home / "source")
-    for file in source.rglob("*"):
-        os.chown(file, NOBODY, NOBODY)
-    os.chown(source / "usr/bin/big", 0, 0)
-    found = in_child(as_nobody, lambda: facts(source, home / "store", home / "zone"))
-    assert set(found.links.values()) != {""}
-    assert found.lost_owners == {(0, 0)}
-
-
-@needs("root")
-def test_where_nothing_can_be_written_every_answer_says_so(scratch: Path) -> None:
-    source, home = open_to_all(scratch)
-    found = in_child(as_nobody, lambda: facts(source, scratch / "store", home / "zone"))
-    for reason in (*found.links.values(), *found.clones.values(), found.no_mount):
-        assert reason == f"nothing can be written in {scratch}: Permission denied"
-    assert "cannot be written" not in " ".join(found.root_clones.values())
-    assert found.lost_owners == {(0, 0)}
-
-
-@needs("root")
-def test_unreadable_files_are_not_cloned(scratch: Path) -> None:
-    source, home = open_to_all(scratch)
-    for file in source.rglob("usr/bin/*"):
-        file.chmod(0o711)
-    chosen = selection(source)
-    found = in_child(as_nobody, lambda: probe(chosen, home / "store", [home / "zone"]))
-    assert set(found.clones.values()) == {"its files cannot be read"}
-
-
-@needs("root", "userns")
-def test_root_of_a_user_namespace(scratch: Path) -> None:
-    source = make_source(scratch / "source")
-    os.chown(source / "etc/conf", 0, 42)
-    found = in_child(in_user_namespace, lambda: facts(source, scratch / "store", scratch / "zone"))
-    assert set(found.links.values()) == {""}
-    assert "may not mount" in found.no_mount
-    assert found.lost_owners == {(0, NOBODY)}
-
-
-@needs("root", "userns")
-def test_root_of_a_user_namespace_with_its_own_mounts(scratch: Path) -> None:
-    source = make_source(scratch / "source")
-    found = in_child(in_user_and_mount_namespace, lambda: facts(source, scratch / "store", scratch / "zone"))
-    assert found.no_mount == ""
-    assert set(found.links.values()) == {""}
-
-
-@needs("root", "mount")
-def test_without_cap_sys_admin_all_but_mounts(scratch: Path) -> None:
-    source = make_source(scratch / "source")
-    os.chown(source / "etc/conf", 12, 42)
-    found = in_child(without_sys_admin, lambda: facts(source, scratch / "store", scratch / "zone"))
-    assert "may not mount" in found.no_mount
-    assert set(found.links.values()) == {""}
-    assert not found.lost_owners
-
-
-# --- mounts -----------------------------------------------------------------------------------------
-
-
-@needs("root", "mount")
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["-o", "remount,exec"], ""),
-        (["-o", "remount,noexec"], "mounted noexec"),
-        (["--make-unbindable"], "must not be bound"),
-    ],
-)
-def test_a_store_that_cannot_be_mounted_from(
-    scratch: Path, mounted: Mounter, options: list[str], reason: str
-) -> None:
-    source = make_source(scratch / "source")
-    (scratch / "place").mkdir()
-    place = mounted(scratch / "place")
-    subprocess.run(["mount", *options, place], check=True)
-    found = probe(replace(selection(source), tops=()), place / "store", [])
-    assert reason in found.no_mount and bool(reason) == bool(found.no_mount)
-
-
-@needs("root", "mount")
-@pytest.mark.parametrize("call", ["openat2", "open_tree", "mount_setattr", "move_mount"])
-@pytest.mark.parametrize(
-    ("error", "reason"), [(errno.EPERM, "may not mount"), (errno.ENOSYS, "lacks the system calls")]
-)
-def test_a_container_that_forbids_one_of_the_calls(scratch: Path, call: str, error: int, reason: str) -> None:
-    source, number = make_source(scratch / "source"), getattr(syscalls, call.upper())
-    found = in_child(
-        lambda: without_syscall(number, error), lambda: facts(source, scratch / "store", scratch / "zone")
-    )
-    assert reason in found.no_mount
-    assert set(found.links.values()) == {""}
-
-
-def test_in_a_chroot_there_are_no_mounts(scratch: Path) -> None:
-    source = make_source(scratch / "source")
-    chrooted = parse("40 27 0:5 / /proc rw - proc proc rw")
-    found = probe(selection(source), scratch / "store", [], chrooted)
-    assert "chroot" in found.no_mount
-    assert found.mount_points == ("/",) and found.links == {"/": ""}
 
 
 # --- space, and where nothing is yet ----------------------------------------------------------------
