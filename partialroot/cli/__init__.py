@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     verb = None
     try:
-        arguments = parser().parse_args(words)
+        arguments = parser(words[0] if words else None).parse_args(words)
         verb = arguments.verb
         run: Callable[[Namespace], int] = getattr(import_module(MODULES[verb]), verb)
         return run(arguments)

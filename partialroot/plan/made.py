@@ -13,8 +13,10 @@ from partialroot.source.accounts import parse_group, parse_passwd, zone_accounts
 
 PASSWD, GROUP = RootPath("/etc/passwd"), RootPath("/etc/group")
 LOADER_CACHE = RootPath("/etc/ld.so.cache")
-# Where an OCI runtime mounts what every container has; a read-only root must have them ready.
-MOUNT_POINTS = tuple(RootPath(path) for path in ("/dev", "/proc", "/sys"))
+# Where an OCI runtime mounts what every container has.
+MOUNT_POINTS = {RootPath(path): 0o755 for path in ("/dev", "/proc", "/sys")}
+# What a zone with a read-only root may write all the same, in memory (host.linux.oci).
+SCRATCH = {RootPath("/run"): 0o755, RootPath("/tmp"): 0o1777}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def make(
     owners = Owners(draft)
     made: dict[RootPath, Made] = {}
     for one in (
-        *_mount_points(profile, draft),
+        *_mount_points(profile),
         *_directories(profile, draft, owners),
         *_loader_cache(cached),
         *_texts(profile, draft, owners),
@@ -97,10 +99,12 @@ def canonical(draft: Draft, path: RootPath) -> RootPath:
     return found.real / path.name
 
 
-def _mount_points(profile: Profile, draft: Draft) -> Iterator[Made]:
-    if profile.start is not None:
-        for path in MOUNT_POINTS:
-            yield Made(path, 0o755, 0, 0, None, Reason("mount point", profile.start.where))
+def _mount_points(profile: Profile) -> Iterator[Made]:
+    """What a runtime mounts must be there before: it cannot make directories in a read-only root."""
+    if profile.start is None:
+        return
+    for path, mode in {**MOUNT_POINTS, **(SCRATCH if profile.read_only else {})}.items():
+        yield Made(path, mode, 0, 0, None, Reason("mount point", profile.start.where))
 
 
 def _directories(profile: Profile, draft: Draft, owners: Owners) -> Iterator[Made]:
