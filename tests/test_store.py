@@ -56,7 +56,7 @@ def test_it_is_made_private_with_what_is_missing_above(tmp_path: Path) -> None:
         assert os.stat(path).st_mode & 0o7777 == 0o700
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o750, 0o1700, 0o777])
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o600, 0o1777])
 @pytest.mark.parametrize("part", ["", "images", "journal"])
 def test_one_that_others_may_enter_is_refused(tmp_path: Path, mode: int, part: str) -> None:
     Store(tmp_path / "store")
@@ -65,6 +65,12 @@ def test_one_that_others_may_enter_is_refused(tmp_path: Path, mode: int, part: s
         Store(tmp_path / "store")
     assert refusal.value.hint == f"chmod 0700 {tmp_path / 'store' / part}"
     assert refusal.value.code == 2
+
+
+def test_a_setgid_parent_makes_no_difference(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2755)
+    Store(tmp_path / "a/store")
+    assert os.stat(tmp_path / "a/store").st_mode & 0o7777 == 0o700
 
 
 @pytest.mark.parametrize("part", ["", "zones"])

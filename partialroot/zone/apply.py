@@ -153,12 +153,11 @@ class ZoneBuilder:
 
     def _build_root(self, new: int) -> LayerBuilder:
         plan = self._plan
-        fs.make_directory(new, ROOT)
+        fs.make_own_directory(new, ROOT, ROOT_MODE)
         top = os.open(ROOT, fs.DIRECTORY, dir_fd=new)
         try:
             where = self._site.zonepath / ROOT
             layer = LayerBuilder(top, plan.source, where, self._site.lost_owners)
-            fs.set_mode(top, ROOT_MODE, ROOT)
             layer.build(private_actions(plan))
         finally:
             os.close(top)

@@ -109,18 +109,25 @@ class Dirs:
         return descriptor
 
 
-def make_directory(at: int, name: str, mode: int = 0o700) -> None:
-    """Make a directory; ``mode`` is subject to the umask until :func:`set_meta`."""
+def make_directory(at: int, name: str) -> None:
+    """Make a directory that gets its mode and owner later."""
     announce("mkdir", name)
-    os.mkdir(name, mode, dir_fd=at)
+    os.mkdir(name, 0o700, dir_fd=at)
 
 
-def drop_inherited(fd: int) -> None:
-    """Take the ACLs off a new directory that its parent's default ACL put there (its files would inherit)."""
-    for name in ("system.posix_acl_default", "system.posix_acl_access"):
-        if name in xattr_names(fd):
-            announce("removexattr", name)
-            os.removexattr(fd, name)
+def make_own_directory(at: int, name: str, mode: int = 0o700) -> None:
+    """Make a directory of ours with ``mode``, whatever the umask and whatever its parent hands down.
+
+    Files made in it would inherit the default ACL that it inherited.
+    """
+    make_directory(at, name)
+    fd = os.open(name, DIRECTORY, dir_fd=at)
+    try:
+        for key in {"system.posix_acl_default", "system.posix_acl_access"}.intersection(xattr_names(fd)):
+            os.removexattr(fd, key)
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 # --- new files --------------------------------------------------------------------------------------
@@ -237,12 +244,6 @@ def _set_xattr(fd: int, key: str, value: bytes) -> bool:
             raise
         return False
     return True
-
-
-def set_mode(fd: int, mode: int, name: str) -> None:
-    """Set the mode of a directory that we have just made."""
-    announce("chmod", name)
-    os.fchmod(fd, mode)
 
 
 def set_directory(fd: int, mode: int, uid: int, gid: int, mtime_ns: int, name: str) -> None:

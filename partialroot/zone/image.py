@@ -81,10 +81,9 @@ def _ensure(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> l
 
 def _build(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> LayerBuilder:
     fresh = f"{_FRESH}{plan.digest}"
-    fs.make_directory(home, fresh)
+    fs.make_own_directory(home, fresh)
     top = os.open(fresh, fs.DIRECTORY, dir_fd=home)
     try:
-        fs.drop_inherited(top)
         builder = LayerBuilder(top, plan.source, plan.image_home / fresh, lost_owners)
         builder.build(_shared(plan))
         fs.save(top, receipt.MANIFEST, receipt.dump_manifest(builder.records))

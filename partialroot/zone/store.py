@@ -58,8 +58,8 @@ def check_private(path: Path, what: str) -> None:
         raise StoreError(f"{what} is not a directory", path=str(path))
     if found.st_uid != os.geteuid():
         raise StoreError(f"{what} belongs to user {found.st_uid}, not to {os.geteuid()}", path=str(path))
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        mode = stat.S_IMODE(found.st_mode)
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o777 != 0o700:
         raise StoreError(
             f"{what} has mode {mode:04o}: others could enter", path=str(path), hint=f"chmod 0700 {path}"
         )
@@ -83,7 +83,7 @@ def _make_all(path: Path) -> None:
         _make_all(path.parent)
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fs.make_directory(parent, path.name)
+        fs.make_own_directory(parent, path.name)
     except FileExistsError:  # another process was quicker; the caller checks it
         return
     finally:

@@ -177,9 +177,8 @@ class _Work:
     def _build(self, zone: int, build: Build) -> bytes | None:
         self._refuse_foreign_work(zone)
         for name in WORK_NAMES:
-            fs.make_directory(zone, name)
+            fs.make_own_directory(zone, name)
         with _opened(zone, NEW) as new, _opened(zone, OLD) as old:
-            fs.drop_inherited(new)
             for step in self._intent.steps:
                 if step.put:
                     _make_parents(new, step.path)
@@ -311,10 +310,8 @@ def _make_directories(intent: Intent) -> None:
         path = Path(text)
         parent = fs.open_directory(path.parent)
         try:
-            fs.make_directory(parent, path.name)
-            with _opened(parent, path.name) as fd:
-                fs.drop_inherited(fd)
-                fs.set_mode(fd, PRIVATE_MODE if text == intent.zonepath else OPEN_MODE, path.name)
+            mode = PRIVATE_MODE if text == intent.zonepath else OPEN_MODE
+            fs.make_own_directory(parent, path.name, mode)
         finally:
             os.close(parent)
 
