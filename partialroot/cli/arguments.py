@@ -26,7 +26,8 @@ def parser(verb: str | None = None) -> Parser:
     top = Parser(prog="partialroot", description=_SUMMARY, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"partialroot {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
-    for add in [_VERBS[verb]] if verb in _VERBS else _VERBS.values():
+    chosen = _VERBS.get(verb or "")
+    for add in [chosen] if chosen else _VERBS.values():
         add(verbs)
     return top
 

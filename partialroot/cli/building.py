@@ -32,7 +32,8 @@ def populate(args: Namespace) -> int:
     options = _options(args)
     if args.dry_run:
         return _show_plan(args, lambda: populating.dry_run(options, places, names))
-    done = populating.populate(options, places, names)
+    with messages.busy(f"populating {' '.join(places)}"):
+        done = populating.populate(options, places, names)
     if args.json:
         plan = documents.plan_document(done.plan, done.changed, done.seconds)
         about = zone_documents(done.zones, lambda changed: {"changed": changed})

@@ -1,10 +1,26 @@
 """What goes to stderr: errors, warnings, notes; one line each, safe for any terminal."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from partialroot.errors import Missing, MissingError, PartialRootError
 from partialroot.zone.look import safe_name
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Show on a terminal that work is under way, and for how long; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(safe_name(text), total=None)
+        yield
 
 
 def say(text: str) -> None:
