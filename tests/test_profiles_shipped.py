@@ -160,7 +160,7 @@ def test_the_whole_standard_library_can_be_imported(zone: Path, store: Path) -> 
 
 def imports_missing(*before: str | Path) -> set[str]:
     """Return the modules that the system's own Python (not that of the tests) cannot import."""
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [*map(str, before), "/usr/bin/env", "python3", "-c", IMPORT_ALL]
     return set(
         subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
