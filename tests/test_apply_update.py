@@ -13,7 +13,7 @@ from zones import REQUEST, directory, plan_of, site_at, taken, text, whole_plan
 
 from partialroot.errors import ConflictError
 from partialroot.model import Action, Layer, Method, Plan, Receipt
-from partialroot.zone import apply, fs, receipt
+from partialroot.zone import apply, fs, image, receipt
 from partialroot.zone.verify import verify
 
 pytestmark = needs("root", "mount")
@@ -222,13 +222,28 @@ def test_a_new_image_is_flipped_and_the_old_one_goes(zone: Zone) -> None:
     assert zone.findings() == []
 
 
+def test_the_other_zone_of_a_rebuilt_image_gets_it_too(zone: Zone) -> None:
+    made = zone.create(directory("/etc"))
+    other = site_at(zone.site.store.root, zone.scratch / "other")
+    apply.create(zone.plan(directory("/etc")), other, REQUEST, {"a": 1})
+    (zone.source / "usr/tool").touch()  # the image's inode too: it is not as it was built
+    image._checked.clear()
+    assert zone.update(directory("/etc"))
+    assert len(os.listdir(zone.site.store.images)) == 2  # the other zone has the old one mounted
+    assert (zone.scratch / "other/root/usr/tool").read_text() == "tool"
+    told = receipt.read(zone.scratch / "other")
+    assert told is not None
+    assert apply.update(zone.plan(directory("/etc")), other, REQUEST, {"a": 1}, told)
+    assert not apply.update(zone.plan(directory("/etc")), other, REQUEST, {"a": 1}, told)
+    assert verify(other.zonepath, told) == []
+    image.sweep(zone.site.store, zone.site.store.images)
+    assert os.listdir(zone.site.store.images) == [made.digest]
+
+
 def test_a_damaged_image_is_rebuilt(zone: Zone) -> None:
     made = zone.create(directory("/etc"))
-    image = Path(made.image or "")
-    (image / "usr/tool").unlink()
-    from partialroot.zone import image as images
-
-    images._checked.clear()
+    (Path(made.image or "") / "usr/tool").unlink()
+    image._checked.clear()
     assert zone.update(directory("/etc"))
     assert (zone.root / "usr/tool").read_text() == "tool"
     assert zone.findings() == []

@@ -11,6 +11,7 @@ from needs import needs
 from spaces import LoopFs
 
 from partialroot.zone import fs
+from partialroot.zone.dirs import Dirs
 from partialroot.zone.removal import remove
 
 
@@ -49,7 +50,7 @@ def test_no_descriptor_is_left_by_a_directory_that_is_not_there(tmp_path: Path) 
 def test_dirs_below_a_top(at: int, tmp_path: Path) -> None:
     (tmp_path / "a/b/c").mkdir(parents=True)
     (tmp_path / "a/link").symlink_to("b")
-    with fs.Dirs(at) as dirs:
+    with Dirs(at) as dirs:
         for path in ("/a/b/c", "/a", "/a/b", "/a/b/c"):
             assert os.path.samestat(os.fstat(dirs.fd(path)), os.stat(f"{tmp_path}{path}"))
         assert dirs.fd("") == dirs.fd("/") == at
@@ -64,7 +65,7 @@ def test_dirs_hold_few_descriptors_open(at: int, tmp_path: Path) -> None:
     for name in names:
         Path(f"{tmp_path}{name}").mkdir(parents=True)
     count = len(os.listdir("/proc/self/fd"))
-    with fs.Dirs(at, limit=8) as dirs:
+    with Dirs(at, limit=8) as dirs:
         for name in (*names, *names):
             assert os.path.samestat(os.fstat(dirs.fd(name)), os.stat(f"{tmp_path}{name}"))
             assert len(os.listdir("/proc/self/fd")) <= count + 8
@@ -73,7 +74,7 @@ def test_dirs_hold_few_descriptors_open(at: int, tmp_path: Path) -> None:
 
 def test_dirs_as_deep_as_can_be(at: int, tmp_path: Path) -> None:
     path = "/a" * 1900
-    with fs.Dirs(at) as dirs:
+    with Dirs(at) as dirs:
         for end in range(0, len(path), 2):
             fs.make_directory(dirs.fd(path[:end]), "a")
         assert os.listdir(dirs.fd(path)) == []

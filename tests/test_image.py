@@ -11,7 +11,7 @@ import pytest
 from children import as_nobody, beside, in_child, in_mount_namespace
 from needs import needs
 from treedump import differences, dump
-from zones import REQUEST, directory, plan_of, site_at, taken, whole_plan
+from zones import REQUEST, directory, plan_of, site_at, taken, whole_plan, with_twins
 
 from partialroot.errors import ApplyError, StoreError
 from partialroot.model import Layer, Method, Plan, Reason
@@ -61,6 +61,18 @@ def test_it_is_the_source_s_files(plan: Plan, store: Path) -> None:
     assert inode(path / "usr/bin/rise") != inode(plan.source / "usr/bin/rise")
     assert differences(before, dump(plan.source)) == []
     assert os.stat(path).st_mode & 0o7777 == 0o700
+
+
+def test_copies_of_one_inode_are_one_inode(plan: Plan, store: Path) -> None:
+    os.link(plan.source / "usr/bin/rise", plan.source / "usr/bin/second")
+    second = taken(plan.source, "/usr/bin/second", Layer.SHARED, Method.COPY)
+    fresh = [taken(plan.source, "/usr/bin/rise", Layer.SHARED, Method.COPY), second]
+    kept = [action for action in plan.actions if not action.entry.path.endswith("/rise")]
+    path = built(plan_of(plan.source, store, with_twins([*kept, *fresh]), ("/usr",)), store)
+    assert (
+        inode(path / "usr/bin/rise") == inode(path / "usr/bin/second") != inode(plan.source / "usr/bin/rise")
+    )
+    assert dump(path / "usr", times=False) == dump(plan.source / "usr", times=False)
 
 
 def test_its_manifest_is_what_is_there(plan: Plan, store: Path) -> None:
@@ -345,7 +357,7 @@ def test_without_root_the_owners_are_lost_and_nothing_else(scratch: Path) -> Non
     def work() -> list[tuple[str, str, int]]:
         store = scratch / "home/store"
         actions = [taken(source, f"/{name}", Layer.PRIVATE) for name in sorted(os.listdir(source))]
-        plan = plan_of(source, store, [directory("/"), *actions])
+        plan = plan_of(source, store, [directory("/", 0o555), *actions])
         site = site_at(store, scratch / "home/zone", mount=False)
         site.lost_owners = frozenset({(33, 33), (0, 0)})
         made = apply.create(plan, site, REQUEST, {})
@@ -356,7 +368,7 @@ def test_without_root_the_owners_are_lost_and_nothing_else(scratch: Path) -> Non
         return result
 
     assert in_child(as_nobody, work) == [
-        ("/", "755", 65534),
+        ("/", "555", 65534),
         ("/2755", "755", 65534),
         ("/444", "444", 65534),
         ("/4755", "755", 65534),

@@ -6,6 +6,7 @@ from typing import Protocol
 from partialroot.errors import BusyError
 from partialroot.paths import RootPath
 from partialroot.zone import fs
+from partialroot.zone.image import gone_prefix
 from partialroot.zone.journal import Binds
 
 
@@ -26,7 +27,10 @@ class LinuxBinds:
     """Read-only binds, by system call."""
 
     def up(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
-        """Mount the tops that are absent; BusyError where something else is mounted."""
+        """Mount the tops that are absent, or show an image that was replaced since.
+
+        Raises BusyError where something else is mounted.
+        """
         from partialroot.host.linux import mounts
 
         root, image = zonepath / "root", Path(binds.image)
@@ -34,11 +38,14 @@ class LinuxBinds:
         for top, state in states.items():
             if state == "foreign":
                 raise BusyError("something else is mounted there", path=f"{root}{top}", hint="unmount it")
-        absent = tuple(top for top, state in states.items() if state == "absent")
-        for top in absent:
+        for top in (top for top, state in states.items() if state == "replaced"):
+            fs.announce("unbind", top)
+            mounts.unbind(root, top)
+        missing = tuple(top for top, state in states.items() if state != "present")
+        for top in missing:
             fs.announce("bind", top)
             mounts.bind_readonly(Path(f"{image}{top}"), root, top)
-        return absent
+        return missing
 
     def down(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
         """Unmount the tops where anything is mounted."""
@@ -60,7 +67,19 @@ class LinuxBinds:
         return tuple(sorted(below, reverse=True))
 
     def _states(self, root: Path, binds: Binds) -> dict[RootPath, str]:
+        """Return each top's state: those of ``mounts.state``, or ``replaced``."""
         from partialroot.host.linux import mountinfo, mounts
 
-        table = mountinfo.read()
-        return {top: mounts.state(root, top, Path(binds.image), table) for top in binds.tops}
+        table, image = mountinfo.read(), Path(binds.image)
+        states: dict[RootPath, str] = {top: mounts.state(root, top, image, table) for top in binds.tops}
+        replaced = table.inside(gone_prefix(image))
+        for top, state in states.items():
+            mount = table.at(f"{root}{top}")
+            if (
+                state == "foreign"
+                and mount
+                and mount.dev == replaced[0]
+                and mount.root.startswith(replaced[1])
+            ):
+                states[top] = "replaced"
+        return states

@@ -13,6 +13,7 @@ from partialroot.errors import ConflictError
 from partialroot.model import Action, Entry, FileType, Method, Node, Plan, Receipt, Record
 from partialroot.paths import ROOT, RootPath
 from partialroot.zone import fs, look
+from partialroot.zone.dirs import Dirs
 from partialroot.zone.journal import Stamp, Step, Touched
 from partialroot.zone.layer import identity_of, lost_sentence, private_actions
 
@@ -45,7 +46,7 @@ def decide(plan: Plan, old: Receipt, root: int, lost_owners: frozenset[tuple[int
 
     Raises ConflictError when the tenant has something in the way that cannot be kept beside.
     """
-    with fs.Dirs(root) as dirs:
+    with Dirs(root) as dirs:
         return _Deciding(plan, old, dirs, lost_owners).run()
 
 
@@ -55,9 +56,7 @@ def place(path: RootPath) -> str:
 
 
 class _Deciding:
-    def __init__(
-        self, plan: Plan, old: Receipt, dirs: fs.Dirs, lost_owners: frozenset[tuple[int, int]]
-    ) -> None:
+    def __init__(self, plan: Plan, old: Receipt, dirs: Dirs, lost_owners: frozenset[tuple[int, int]]) -> None:
         self._wanted = {action.entry.path: action for action in private_actions(plan)}
         self._had = {record.path: record for record in old.entries}
         self._mounts = frozenset(old.mounts)

@@ -1,8 +1,8 @@
 """The only module that changes a file system: small primitives that do one thing or raise OSError.
 
-Names are single components below an open directory, or below :class:`Dirs`; nothing is followed through
-a symlink. A new file is made with O_EXCL and gets its owner, mode and times through its descriptor: no
-inode that may have another name is ever opened for writing, truncated, or given another mode or owner.
+Names are single components below an open directory; nothing is followed through a symlink. A new file
+is made with O_EXCL and gets its owner, mode and times through its descriptor: no inode that may have
+another name is ever opened for writing, truncated, or given another mode or owner.
 
 Every effect is announced to :data:`observe` first. Tests count effects there, stop the process at the
 N-th, or raise ENOSPC in its place.
@@ -64,49 +64,6 @@ def open_directory(path: Path) -> int:
         return os.open(path.name or "/", DIRECTORY, dir_fd=at)
     finally:
         os.close(at)
-
-
-class Dirs:
-    """Descriptors of the directories below an open one, opened component by component, never by a link.
-
-    Keys are paths inside a root (``/usr/bin``); ``""`` and ``/`` are the top itself. A descriptor stays
-    open at least until ``limit`` others were asked for.
-    """
-
-    def __init__(self, top: int, limit: int = 128) -> None:
-        self.top = top
-        self._limit = limit
-        self._open: dict[str, int] = {}
-
-    def __enter__(self) -> "Dirs":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open.clear()
-
-    def fd(self, path: str) -> int:
-        """Return the descriptor of the directory at ``path``; OSError if it is not one."""
-        found = self._open.get(path)
-        return self._descend(path) if found is None else found
-
-    def _descend(self, path: str) -> int:
-        above, missing = path.rstrip("/"), []
-        while above and above not in self._open:
-            above, _, name = above.rpartition("/")
-            missing.append(name)
-        at = self._open.get(above, self.top)
-        for name in reversed(missing):
-            above = f"{above}/{name}"
-            at = self._keep(above, os.open(name, DIRECTORY, dir_fd=at))
-        return at
-
-    def _keep(self, path: str, descriptor: int) -> int:
-        if len(self._open) >= self._limit:
-            os.close(self._open.pop(next(iter(self._open))))
-        self._open[path] = descriptor
-        return descriptor
 
 
 def make_directory(at: int, name: str) -> None:
@@ -292,6 +249,24 @@ def rename(at: int, name: str, to_at: int, to_name: str) -> None:
     os.rename(name, to_name, src_dir_fd=at, dst_dir_fd=to_at)
 
 
+def move(at: int, name: str, to_at: int, to_name: str) -> None:
+    """Move one name to another directory, where there is nothing of that name.
+
+    To get another parent, a directory must be writable itself, for all but root.
+    """
+    found = os.stat(name, dir_fd=at, follow_symlinks=False)
+    if os.geteuid() == 0 or not stat.S_ISDIR(found.st_mode) or found.st_mode & stat.S_IWUSR:
+        rename(at, name, to_at, to_name)
+        return
+    allow_owner(at, name)
+    rename(at, name, to_at, to_name)
+    fd = os.open(to_name, DIRECTORY, dir_fd=to_at)
+    try:
+        os.fchmod(fd, stat.S_IMODE(found.st_mode))
+    finally:
+        os.close(fd)
+
+
 def unlink(at: int, name: str) -> None:
     """Remove one name that is no directory."""
     announce("unlink", name)
@@ -324,7 +299,7 @@ def status(at: int, name: str) -> os.stat_result | None:
 
 
 def allow_owner(at: int, name: str) -> None:
-    """Give the owner of a directory that goes away all rights on it (a directory has but one name)."""
+    """Give the owner of a directory all rights on it (a directory has but one name)."""
     found = os.stat(name, dir_fd=at, follow_symlinks=False)
     if found.st_mode & 0o700 == 0o700:
         return

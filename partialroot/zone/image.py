@@ -21,6 +21,7 @@ from pathlib import Path
 from partialroot.errors import BusyError, NoReceiptError, StoreError
 from partialroot.model import Action, FileType, Layer, Plan, Record
 from partialroot.zone import fs, journal, receipt
+from partialroot.zone.dirs import Dirs
 from partialroot.zone.layer import LayerBuilder
 from partialroot.zone.removal import remove
 from partialroot.zone.store import Store, make_private
@@ -121,7 +122,7 @@ def _is_as_built(path: Path) -> bool:
     except (NoReceiptError, OSError):
         return False
     try:
-        with fs.Dirs(top) as dirs:
+        with Dirs(top) as dirs:
             return all(_is_as_recorded(dirs, record) for record in records)
     except OSError:
         return False
@@ -129,7 +130,7 @@ def _is_as_built(path: Path) -> bool:
         os.close(top)
 
 
-def _is_as_recorded(dirs: fs.Dirs, record: Record) -> bool:
+def _is_as_recorded(dirs: Dirs, record: Record) -> bool:
     parent, _, name = record.path.rpartition("/")
     found = os.stat(name or ".", dir_fd=dirs.fd(parent), follow_symlinks=False)
     same = (
@@ -221,6 +222,11 @@ def _sweep_digest(home: Path, fd: int, digest: str) -> None:
     for name in os.listdir(fd):
         if name.startswith((_FRESH + digest, _GONE + digest)) and not _is_mounted(home / name):
             remove(fd, name)
+
+
+def gone_prefix(path: Path) -> str:
+    """Return how the paths begin at which an image lies that was replaced by the one at ``path``."""
+    return f"{path.parent}/{_GONE}{path.name}-"
 
 
 def _gone_name(digest: str) -> str:

@@ -19,6 +19,7 @@ from partialroot.model import (
     Record,
 )
 from partialroot.zone import fs
+from partialroot.zone.dirs import Dirs
 
 NO_CONTENT = Content("")
 MOUNT_POINT_MODE = 0o755
@@ -49,7 +50,7 @@ class LayerBuilder:
     def __init__(self, top: int, source: Path, where: Path, lost_owners: frozenset[tuple[int, int]]) -> None:
         self.records: list[Record] = []
         self.lost: list[str] = []
-        self._dirs = fs.Dirs(top)
+        self._dirs = Dirs(top)
         self._source = "" if str(source) == "/" else str(source)
         self._where = where
         self._lost_owners = lost_owners

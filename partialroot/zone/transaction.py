@@ -15,6 +15,7 @@ from pathlib import Path
 from partialroot.errors import ApplyError, BusyError, PartialRootError
 from partialroot.zone import fs, image, journal
 from partialroot.zone.binds import Mounter
+from partialroot.zone.dirs import Dirs
 from partialroot.zone.journal import Intent, Stamp, Step, Touched
 from partialroot.zone.receipt import NAME as RECEIPT
 from partialroot.zone.removal import refuse_undeletable, remove
@@ -143,7 +144,7 @@ class _Work:
                 raise FileNotFoundError(2, "is gone", intent.zonepath)
             receipt = self._build(zone, build)
             self._unmount()
-            with fs.Dirs(zone) as dirs:
+            with Dirs(zone) as dirs:
                 for step in intent.steps:
                     _forward(dirs, step)
             self._stamp(zone, after=True)
@@ -165,7 +166,7 @@ class _Work:
             _remove_directories(self._intent)
 
     def _undo_in(self, zone: int) -> None:
-        with fs.Dirs(zone) as dirs:
+        with Dirs(zone) as dirs:
             for step in reversed(self._intent.steps):
                 _back(dirs, step)
         remove(zone, NEW)
@@ -208,7 +209,7 @@ class _Work:
                     self._mounter.down(self._path, binds)
 
     def _stamp(self, zone: int, *, after: bool) -> None:
-        with fs.Dirs(zone) as dirs:
+        with Dirs(zone) as dirs:
             for touched in self._intent.touched:
                 stamp = touched.after if after else touched.before
                 fs.set_directory(dirs.fd(_key(touched.path)), *stamp, touched.path)
@@ -225,15 +226,15 @@ def _commit(zone: int, receipt: bytes | None) -> None:
             fs.rename(new, RECEIPT, zone, RECEIPT)
 
 
-def _forward(dirs: fs.Dirs, step: Step) -> None:
+def _forward(dirs: Dirs, step: Step) -> None:
     at, name = dirs.fd(_parent(step.path)), os.path.basename(step.path)
     if step.hold:
-        fs.rename(at, name, dirs.fd(f"/{OLD}{_parent(step.path)}"), name)
+        fs.move(at, name, dirs.fd(f"/{OLD}{_parent(step.path)}"), name)
     if step.put:
-        fs.rename(dirs.fd(f"/{NEW}{_parent(step.path)}"), name, at, name)
+        fs.move(dirs.fd(f"/{NEW}{_parent(step.path)}"), name, at, name)
 
 
-def _back(dirs: fs.Dirs, step: Step) -> None:
+def _back(dirs: Dirs, step: Step) -> None:
     """Undo a step, or what was done of it.
 
     What was held lies below OLD; as long as it does not, its place was not touched. A place that was
@@ -249,9 +250,9 @@ def _back(dirs: fs.Dirs, step: Step) -> None:
     if old is not None and not fs.exists(old, name):
         return
     if new is not None and fs.exists(at, name) and not fs.exists(new, name):
-        fs.rename(at, name, new, name)
+        fs.move(at, name, new, name)
     if old is not None:
-        fs.rename(old, name, at, name)
+        fs.move(old, name, at, name)
 
 
 # --- afterwards -------------------------------------------------------------------------------------
@@ -336,7 +337,7 @@ def _remove_directories(intent: Intent) -> None:
 
 def _make_parents(at: int, path: str) -> None:
     """Make the directories above ``path`` below the open directory ``at``."""
-    with fs.Dirs(at) as dirs:
+    with Dirs(at) as dirs:
         above = ""
         for name in path.split("/")[:-1]:
             parent = dirs.fd(above)
@@ -355,7 +356,7 @@ def _opened(at: int, name: str) -> Iterator[int]:
 
 
 def _parent(path: str) -> str:
-    """Return the key in :class:`fs.Dirs` of the directory that holds ``path``."""
+    """Return the key in :class:`Dirs` of the directory that holds ``path``."""
     return _key(os.path.dirname(path))
 
 
