@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from objects import make_elf
 
-from partialroot.closure import Closure, Wanted, closure
+from partialroot.closure import Closure, Wanted, closure, ldcache
 from partialroot.errors import Missing
 from partialroot.model import Reason
 from partialroot.paths import RootPath
@@ -142,3 +144,30 @@ def test_the_order_of_what_is_wanted_changes_no_path(tmp_path: Path, make: Make)
     one = closed(tmp_path, "/usr/bin/a", "/usr/bin/b")
     other = closed(tmp_path, "/usr/bin/b", "/usr/bin/a")
     assert set(one.reasons) == set(other.reasons)
+
+
+FILES = ("/usr/bin/a", "/lib64/libb.so", "/lib64/libc.so", LOADER, "/etc/ld.so.cache")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_the_bytes_there_is_a_closure(tmp_path: Path, make: Make, data: st.DataObject) -> None:
+    """Everything a linker reads is damaged somewhere: there are lacks and warnings, and no other error."""
+    make("/usr/bin/a", "libb.so", "$ORIGIN/libx.so", interpreter=LOADER)
+    make("/lib64/libb.so", "libc.so")
+    make("/lib64/libc.so")
+    make(LOADER, tail=SYSTEM)
+    cache = tmp_path / "etc/ld.so.cache"
+    cache.parent.mkdir(exist_ok=True)
+    cache.write_bytes(ldcache.build([ldcache.Library("libc.so", "/lib64/libc.so", 0x303)]))
+    for path in data.draw(st.lists(st.sampled_from(FILES), min_size=1, unique=True)):
+        place = tmp_path / path[1:]
+        content = bytearray(place.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, len(content) - 1))
+            content[at : at + 4] = data.draw(st.binary(min_size=1, max_size=8))
+        place.write_bytes(content)
+    found = closed(tmp_path, "/usr/bin/a")
+    assert RootPath("/usr/bin/a") in found.reasons
+    for one in found.cached:
+        ldcache.build([one])

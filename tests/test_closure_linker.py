@@ -1,11 +1,13 @@
 """glibc's search on handmade libraries, judged by the linker itself in a root of its own."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from needs import needs
 from objects import Workshop
+from sources import add_path
 
 from partialroot.closure import Closure, Wanted, closure, ldcache
 from partialroot.model import Reason
@@ -154,6 +156,16 @@ def test_an_entry_whose_file_is_gone_falls_through(shop: Workshop) -> None:
     shop.cache("/opt/lib")
     (shop.root / "opt/lib/liba.so.1").rename(shop.root / "usr/lib/liba.so.1")
     assert "/usr/lib/liba.so.1" in reals(judge(shop))
+
+
+def test_after_a_bad_entry_no_other_of_the_cache_is_tried(shop: Workshop) -> None:
+    """The better one is gone, the plain one is there: yet the linker goes on with the default directories."""
+    shop.library("/opt/lib/glibc-hwcaps/x86-64-v2/liba.so.1", soname="liba.so.1")
+    shop.library("/opt/lib/liba.so.1", soname="liba.so.1")
+    shop.program(MAIN, ["liba.so.1"])
+    shop.cache("/opt/lib")
+    (shop.root / "opt/lib/glibc-hwcaps/x86-64-v2/liba.so.1").unlink()
+    assert [one.name for one in judge(shop).missing] == ["liba.so.1"]
 
 
 def test_no_default_directories(shop: Workshop) -> None:
@@ -362,6 +374,31 @@ def test_a_missing_linker_is_said_with_what_it_would_load(shop: Workshop) -> Non
     found = closed(shop)
     assert {one.name for one in found.missing} == {shop.loader, "libnone.so"}
     assert "/usr/lib/liba.so" in reals(found)
+
+
+def test_ending_a_thread_takes_a_library_that_nobody_names(tmp_path: Path) -> None:
+    """The program is run with nothing but what the closure found; and without that library it is aborted."""
+    source, program = tmp_path / "main.c", tmp_path / "main"
+    source.write_text(
+        "#include <pthread.h>\nstatic void *run(void *x) { pthread_exit(x); }\n"
+        "int main(void) { pthread_t t; return pthread_create(&t, 0, run, 0) || pthread_join(t, 0); }\n"
+    )
+    subprocess.run(["gcc", "-o", program, source], check=True)
+    found = closure(Tree(Path("/")), [Wanted(RootPath(str(program)), Reason("program", "test.toml:1"))])
+    root = tmp_path / "root"
+    root.mkdir()
+    for path in found.reasons:
+        add_path(root, path)
+    assert run_in(root, str(program)) == 0
+    (unwinder,) = (one for one in found.objects if one.rule == "dlopen")
+    (root / unwinder.real[1:]).unlink()
+    assert run_in(root, str(program)) != 0
+
+
+def run_in(root: Path, program: str) -> int:
+    return subprocess.run(
+        ["/usr/sbin/chroot", root, program], env={}, capture_output=True, check=False
+    ).returncode
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_every_elf_file_of_the_machine_reads_as_by_pyelftools() -> None:
         theirs = judged(path)
         if theirs is None or ours is None:
             assert ours is None and theirs is None, path
-        elif ours._replace(dlopen=()) != theirs:
+        elif ours._replace(dlopen=(), strings=(0, 0)) != theirs:
             differing[path] = (ours, theirs)
     assert differing == {}
 
@@ -122,7 +122,9 @@ def test_both_classes_and_byte_orders(bits: int, little: bool) -> None:
         ],
         notes=[(b"GNU\0", 3, b"build id"), (*FDO, b'{"soname": "libz.so"}\0'), (*FDO, b"[]")],
     )
-    assert read_elf(data) == Elf(
+    found = read_elf(data)
+    assert found is not None
+    assert found._replace(strings=(0, 0)) == Elf(
         Abi(bits, little, 22),
         0,
         "/lib/ld64.so.1",

@@ -7,7 +7,7 @@ elf.h; FDO notes are UAPI.12 (ELF_DLOPEN_METADATA).
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from operator import itemgetter
 from typing import NamedTuple
@@ -59,6 +59,7 @@ class Elf(NamedTuple):
 
     ``flags`` is e_flags. ``needs`` are in the order of the file, which is the order of loading. ``dynamic``
     is False for a static program. ``dlopen`` holds the raw FDO notes about libraries opened at run time.
+    ``strings`` is where in the file all names are, and how many bytes.
     """
 
     abi: Abi
@@ -71,6 +72,7 @@ class Elf(NamedTuple):
     runpath: str | None
     no_default: bool
     dlopen: tuple[bytes, ...]
+    strings: tuple[int, int] = (0, 0)
 
 
 class _Layout(NamedTuple):
@@ -121,6 +123,15 @@ def read_elf(source: int | bytes) -> Elf | None:
         raise _damaged("its program headers have a wrong size")
     abi = Abi(64 if ident[4] == 2 else 32, ident[5] == 1, machine)
     return _Reading(file, layout, abi, file.at(offset, count * size)).elf(flags)
+
+
+def mentions(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> bool:
+    """Whether an open object defines or uses one of the symbols; of its names BUDGET bytes are read."""
+    offset, size = elf.strings
+    if offset >> 62:
+        return False
+    names = _pread(descriptor, min(size, BUDGET), offset)
+    return any(symbol + b"\0" in names for symbol in symbols)
 
 
 def _damaged(why: str) -> SourceError:
@@ -178,7 +189,7 @@ class _Strings:
     """The string table. Only what is asked for is read: a window, as a linker's names lie close together."""
 
     def __init__(self, file: _File, offset: int, size: int) -> None:
-        self._file, self._offset, self._size = file, offset, size
+        self._file, self.offset, self.size = file, offset, size
         self._start, self._window = 0, b""
 
     def text(self, start: int) -> str:
@@ -195,8 +206,8 @@ class _Strings:
         return self._window[start - self._start : end].decode("utf-8", "surrogateescape")
 
     def _move(self, start: int, size: int) -> None:
-        size = max(0, min(size, self._size - start))
-        self._start, self._window = start, self._file.at(self._offset + start, size, short=True)
+        size = max(0, min(size, self.size - start))
+        self._start, self._window = start, self._file.at(self.offset + start, size, short=True)
 
 
 class _Reading:
@@ -215,7 +226,8 @@ class _Reading:
         """Put together what the program headers lead to."""
         entries = self._dynamic()
         values = dict(entries)  # the last one of a tag counts, as in glibc
-        text = self._strings(values).text
+        strings = self._strings(values)
+        text = strings.text
         return Elf(
             self._abi,
             flags,
@@ -227,6 +239,7 @@ class _Reading:
             text(values[_RUNPATH]) if _RUNPATH in values else None,
             bool(values.get(_FLAGS_1, 0) & _NODEFLIB),
             tuple(self._dlopen_notes()),
+            (strings.offset, strings.size),
         )
 
     def _of_kind(self, kind: int) -> Iterator[_Segment]:

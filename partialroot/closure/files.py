@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from partialroot.closure.elf import MAGIC, Elf, read_elf
+from partialroot.closure.elf import MAGIC, Elf, mentions, read_elf
 from partialroot.closure.scripts import LINE
 from partialroot.errors import SourceError
 from partialroot.model import FileType, Node
@@ -49,6 +49,7 @@ class Files:
         self._excluded = excluded
         self._found: dict[str, Found | None] = {}
         self._contents: dict[RootPath, Content] = {}
+        self._mentions: dict[tuple[RootPath, tuple[bytes, ...]], bool] = {}
 
     def find(self, name: str) -> Found | None:
         """Return what is at an absolute path; None when nothing is, or when the zone does not want it."""
@@ -70,6 +71,21 @@ class Files:
         except KeyError:
             content = self._contents[found.real] = self._read(found)
             return content
+
+    def mentions(self, found: Found, elf: Elf, symbols: tuple[bytes, ...]) -> bool:
+        """Whether an object defines or uses one of the symbols."""
+        key = (found.real, symbols)
+        if key not in self._mentions:
+            try:
+                descriptor = self.tree.open_node(found.real, found.node)
+            except SourceError as error:
+                self.troubles[found.real] = error.message
+                return False
+            try:
+                self._mentions[key] = mentions(descriptor, elf, symbols)
+            finally:
+                os.close(descriptor)
+        return self._mentions[key]
 
     def text(self, name: str) -> str | None:
         """Return a whole text file, the zone's own or the source's; None when there is none or it is huge."""

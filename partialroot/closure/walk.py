@@ -48,8 +48,8 @@ def closure(
 
     ``nss`` names databases (``passwd``), ``pam`` services (``login``). ``nsswitch`` and ``texts`` are what
     the zone has instead of the source's files, or besides them. What is ``excluded`` is not there for any
-    search. ``notes`` says whether dlopen notes are followed, ``supplier`` which package has a missing thing.
-    What is damaged or cannot be read is in the warnings.
+    search. ``notes`` says whether what is opened at run time is followed, ``supplier`` which package has a
+    missing thing. What is damaged or cannot be read is in the warnings.
     """
     walk = _Walk(Files(tree, excluded, texts or {}), notes, Collector(supplier))
     walk.follow(_Job(one.path, one.reason, "wanted", one.severity) for one in wanted)
@@ -197,7 +197,7 @@ class _Walk:
         What a library on its own needs may be loaded already by the program that opens it.
         """
         if self._notes:
-            loading.follow_notes()
+            loading.follow_openings()
         for rule, origin, library, variant in loading.edges:
             key = (origin, library.found.name, variant)
             if key not in self._edges:

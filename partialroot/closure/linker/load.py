@@ -9,6 +9,12 @@ from typing import NamedTuple
 from partialroot.closure import notes
 from partialroot.closure.linker.glibc import Choice, Glibc, Library
 
+UNWINDER = "libgcc_s.so.1"
+"""What libc opens when a thread is ended or cancelled (misc/unwind-link.c)."""
+
+_UNWINDING = (b"pthread_cancel", b"pthread_exit")
+_LIBC = ("libc.so.6", "libpthread.so.0")
+
 _RULES = {"needed": "needed", "filter": "filter", "auxiliary": "filter"}
 
 
@@ -80,8 +86,23 @@ class LinkMap:
         self._run()
         return None if loaded is None else loaded.library
 
-    def follow_notes(self) -> None:
-        """Load what the objects' notes say they open; of alternatives the first that is there."""
+    def follow_openings(self) -> None:
+        """Load what the objects open at run time: libc for itself, and what their notes say."""
+        self._open_unwinder()
+        self._follow_notes()
+
+    def _open_unwinder(self) -> None:
+        """Load what libc opens to end or cancel a thread; without it the process is aborted."""
+        files = self._linker.files
+        for loaded in self._known if UNWINDER not in self._names else ():
+            found, elf = loaded.library.found, loaded.library.elf
+            if elf.soname not in _LIBC and files.mentions(found, elf, _UNWINDING):
+                self._reach(UNWINDER, loaded, "dlopen", found.real)
+                self._run()
+                return
+
+    def _follow_notes(self) -> None:
+        """Of alternatives in a note the first that is there is loaded."""
         for loaded in self._known:  # grows meanwhile
             for note in (one for raw in loaded.library.elf.dlopen for one in notes.parse(raw)):
                 if note.priority != "suggested":
