@@ -1,10 +1,13 @@
 """Where entries live and which of them a zone may have at all: the rules that are policy, not mechanism."""
 
+import re
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 
-from partialroot.globs import is_glob, matcher
+from partialroot.globs import alternatives, is_glob, matcher
 from partialroot.model import FileType, Item, Layer, Node
-from partialroot.paths import RootPath
+from partialroot.paths import ROOT, RootPath
+from partialroot.source.tree import Tree
 
 PRIVATE_HOME = RootPath("/var/partialroot/private")
 
@@ -39,26 +42,49 @@ def is_editable(path: RootPath, by_package: bool) -> bool:
 
 
 class Excludes:
-    """The paths a profile leaves out: each item a path with all below it, or a glob of such paths."""
+    """The paths a profile leaves out: each item a path with all below it, or a glob of such paths.
 
-    def __init__(self, items: Iterable[Item]) -> None:
-        items = tuple(items)
-        self._globs = tuple((matcher(item.text), item) for item in items if is_glob(item.text))
-        self._paths = {RootPath.parse(item.text): item for item in items if not is_glob(item.text)}
-        self._directories: dict[RootPath, Item | None] = {RootPath("/"): None}
+    Symlinked parents make no difference: where /bin is a symlink, ``/bin/x`` leaves out ``/usr/bin/x``. What
+    is ``named`` literally stays, with all below it that no item reaches by itself: composing has seen to it
+    that a profile names only what those it uses exclude, never what itself or a sibling does.
+    """
+
+    def __init__(self, tree: Tree, items: Iterable[Item], named: Iterable[RootPath] = ()) -> None:
+        self._tree = tree
+        self._globs: list[tuple[re.Pattern[str], Item]] = []
+        self._paths: dict[RootPath, Item] = {}
+        for item in items:
+            if is_glob(item.text):
+                self._globs += [(matcher(self._real_glob(one)), item) for one in alternatives(item.text)]
+            else:
+                self._paths[self._real(RootPath.parse(item.text))] = item
+        self._known: dict[RootPath, Item | None] = {ROOT: None}
+        self._known |= dict.fromkeys(map(self._real, named))
 
     def why(self, path: RootPath) -> Item | None:
         """Return the item that excludes ``path``, or None."""
         if not self._globs and not self._paths:
             return None
-        return self._above(path.parent) or self._own(path)
+        real = self._real(path)
+        return self._known[real] if real in self._known else self._above(real.parent) or self._own(real)
 
     def _above(self, directory: RootPath) -> Item | None:
-        if directory not in self._directories:
-            self._directories[directory] = self._above(directory.parent) or self._own(directory)
-        return self._directories[directory]
+        if directory not in self._known:
+            self._known[directory] = self._above(directory.parent) or self._own(directory)
+        return self._known[directory]
 
     def _own(self, path: RootPath) -> Item | None:
         if path in self._paths:
             return self._paths[path]
         return next((item for pattern, item in self._globs if pattern.fullmatch(path)), None)
+
+    def _real(self, path: RootPath) -> RootPath:
+        """Return a path with its parents' symlinks followed, but not its own."""
+        return path if path == ROOT else self._tree.resolve(path.parent).real / path.name
+
+    def _real_glob(self, pattern: str) -> str:
+        """Return a pattern with symlinks followed in the directories before its first glob."""
+        parts = RootPath.parse(pattern).parts
+        plain = list(takewhile(lambda part: not is_glob(part), parts[:-1]))
+        start = self._tree.resolve(RootPath("/" + "/".join(plain))).real
+        return start / "/".join(parts[len(plain) :])

@@ -12,7 +12,7 @@ from partialroot.plan.draft import Draft
 from partialroot.plan.made import make
 from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.vet import vet
-from partialroot.plan.wishes import find_program, gather
+from partialroot.plan.wishes import find_program, gather, named_literally
 from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
 
@@ -35,7 +35,7 @@ def select(
     Raises ProfileError, ConflictError or SourceError when the profile cannot be followed; what the source
     merely lacks is in the selection's ``missing``.
     """
-    draft = Draft(tree, packages, Excludes(profile.exclude))
+    draft = Draft(tree, packages, Excludes(tree, profile.exclude, named_literally(profile)))
     gather(profile, draft)
     _want_start(profile, draft)
     found = _close(profile, draft)

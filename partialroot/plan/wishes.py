@@ -30,6 +30,13 @@ def _is_program(node: Node | None) -> bool:
     return node is not None and node.type is FileType.FILE and bool(node.mode & 0o111)
 
 
+def named_literally(profile: Profile) -> Iterator[RootPath]:
+    """Yield the paths that are written out, neither globs nor names."""
+    for item in (*profile.files, *profile.secrets, *profile.programs):
+        if item.text.startswith("/") and not is_glob(item.text):
+            yield RootPath.parse(item.text)
+
+
 def gather(profile: Profile, draft: Draft) -> None:
     """Choose what the profile asks for in words, without what that needs to run."""
     for item in profile.programs:
@@ -49,6 +56,11 @@ def gather(profile: Profile, draft: Draft) -> None:
 def _program(item: Item, draft: Draft) -> None:
     found = list(_program_paths(item.text, draft.tree))
     for path in found:
+        exclude = draft.excludes.why(path)
+        if exclude is not None:
+            if not is_glob(item.text):
+                draft.warnings.append(f"{path} ({item.where}) is left out: {exclude.where} excludes it")
+            continue
         draft.named.add(draft.add_resolved(path, Reason("program", item.where)).real)
     if not found:
         draft.miss(item.text, item.where)
