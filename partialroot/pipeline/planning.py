@@ -112,7 +112,7 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
         contents = measure(tree, _files(selection), cache)
     selection = without_unreadable(selection, contents)
     refuse_missing(selection)
-    facts = probe(selection, options.store, zonepaths)
+    facts = probe(selection, options.store, zonepaths, into_root=sharing.link_into_root)
     return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
 
 

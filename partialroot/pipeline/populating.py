@@ -10,9 +10,9 @@ from typing import Any
 from partialroot.model import Plan
 from partialroot.pipeline.planning import Options, Planned, make_plan
 from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
-from partialroot.zone import apply
+from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
-from partialroot.zone.store import Store
+from partialroot.zone.store import Store, check_store
 from partialroot.zone.zonepath import check_vacant, check_zonepath
 
 
@@ -32,7 +32,8 @@ class Populated:
 
 def dry_run(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]) -> Plan:
     """Return the plan, with every refusal that needs no effect; nothing is touched."""
-    paths = [check_zonepath(one, source=options.source, store=options.store) for one in zonepaths]
+    check_store(options.store)
+    paths = [_check(options, one) for one in zonepaths]
     return make_plan(options, profiles, paths).plan
 
 
@@ -42,6 +43,7 @@ def populate(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]
     Raises what concerns all zones; the error of one zone is in its outcome, and the others go on.
     """
     started = time.monotonic()
+    check_store(options.store)
     checked = each(zonepaths, lambda one: Outcome(one, _check(options, one)))
     places = [one.value for one in checked if one.value is not None]
     if not places:
@@ -57,7 +59,19 @@ def populate(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]
 
 
 def _check(options: Options, zonepath: str) -> Path:
-    return check_zonepath(zonepath, source=options.source, store=options.store)
+    """Refuse early what can be told before anything is planned; under the lock it is asked again."""
+    path = check_zonepath(zonepath, source=options.source, store=options.store)
+    if not journal.is_under_way(options.store, path):
+        _refuse_occupied(path)
+    return path
+
+
+def _refuse_occupied(zonepath: Path) -> None:
+    """Raise ZonepathError for a place with something that is not ours, BusyError for a zone that runs."""
+    if receipts.read(zonepath) is None:
+        check_vacant(zonepath)
+    else:
+        refuse_running(zonepath)
 
 
 def _populate_one(
@@ -66,12 +80,11 @@ def _populate_one(
     plan = planned.plan
     with opened(store, zonepath, planned.lost_owners) as (site, notes):
         request, config = options.request(profiles), _config(plan, zonepath)
+        _refuse_occupied(zonepath)
         old = receipts.read(zonepath)
         if old is None:
-            check_vacant(zonepath)
             apply.create(plan, site, request, config)
             return Outcome(str(zonepath), True, notes=notes)
-        refuse_running(zonepath)
         changed = apply.update(plan, site, request, config, old)
         return Outcome(str(zonepath), changed, notes=notes)
 

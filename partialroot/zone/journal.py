@@ -128,6 +128,11 @@ def read(store: Store, zonepath: Path) -> Intent | None:
         return _read(store, at, zone_key(zonepath))
 
 
+def is_under_way(store: Path, zonepath: Path) -> bool:
+    """Whether something was under way at ``zonepath``; the store need not exist."""
+    return os.path.lexists(store / "journal" / zone_key(zonepath))
+
+
 def all_intents(store: Store) -> tuple[Intent, ...]:
     """Return everything under way in this store."""
     with store.directory("journal") as at:

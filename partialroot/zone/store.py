@@ -65,6 +65,12 @@ def check_private(path: Path, what: str) -> None:
         )
 
 
+def check_store(path: Path) -> None:
+    """Raise StoreError unless there is no store at ``path`` yet, or one that can be trusted."""
+    if os.path.lexists(path):
+        check_private(path, "the store")
+
+
 def make_private(path: Path, what: str) -> None:
     """Make ``path`` (and what is missing above it) a directory of ours, mode 0700, or check that it is.
 

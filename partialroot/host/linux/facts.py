@@ -40,13 +40,19 @@ Samples = dict[str, list[Sample]]
 
 
 def probe(
-    selection: Selection, store: Path, zonepaths: Sequence[Path], mounts: MountTable | None = None
+    selection: Selection,
+    store: Path,
+    zonepaths: Sequence[Path],
+    mounts: MountTable | None = None,
+    *,
+    into_root: bool = False,
 ) -> HostFacts:
     """Return what the host offers for building this selection; its ``source`` has no symlink in it.
 
     Neither the store nor the zonepaths need to exist; without zonepaths, the store stands for one. ``mounts``
     spares reading them again. Where nothing can be written, every reason says so and all owners are
-    lost. ``free_root`` is what each zonepath may use if all use the same.
+    lost. ``free_root`` is what each zonepath may use if all use the same. Links into the zonepaths are tried
+    only for ``into_root``: for a moment they need a name there.
     """
     mounts = read() if mounts is None else mounts
     places = Places(mounts)
@@ -63,7 +69,7 @@ def probe(
             mount_points=tuple(samples),
             links=_links(samples, [image], places),
             clones=_clones(samples, [image]),
-            root_links=_links(samples, zones, places),
+            root_links=_links(samples, zones, places) if into_root else {},
             root_clones=_clones(samples, zones),
             no_mount=_why_no_mount(image, mounts),
             lost_owners=frozenset(
