@@ -240,6 +240,7 @@ def test_pam_modules(tmp_path: Path, make: Make) -> None:
     make(f"{security}/pam_unix.so", "libextra.so.1", tail=b"\0/sbin/unix_chkpwd\0/etc/security/own.conf\0")
     make("/sbin/unix_chkpwd", "libc.so.6", "libhelp.so", program=True)
     make("/etc/security/own.conf", b"")
+    make(f"{security}/pam_systemd.so", "libabsent.so")
     make("/etc/pam.d/other", b"auth required pam_deny.so\n")
     found = closed(tmp_path, services="login")
     reasons = {str(path): reasons[0] for path, reasons in found.reasons.items()}
@@ -258,6 +259,7 @@ def test_pam_modules(tmp_path: Path, make: Make) -> None:
         ("/opt/pam_own.so", "/etc/pam.d/login", "warning"),
         ("/etc/pam.d/none", "/usr/lib/pam.d/accounts", "error"),
         ("libhelp.so", "/sbin/unix_chkpwd", "warning"),
+        ("libabsent.so", f"{security}/pam_systemd.so", "warning"),
     }
 
 

@@ -98,7 +98,7 @@ class Files:
                 self.troubles[found.real] = error.message
         return None if data is None else data.decode("utf-8", "surrogateescape")
 
-    def bytes(self, found: Found, limit: int = 1 << 23) -> bytes:
+    def data(self, found: Found, limit: int = 1 << 23) -> bytes:
         """Return all of a file; nothing when it cannot be read or has more than ``limit`` bytes."""
         try:
             return self.tree.read(found.real, limit)

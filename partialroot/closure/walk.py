@@ -9,8 +9,8 @@ from partialroot.closure.files import Files, Found
 from partialroot.closure.linker import Linkers
 from partialroot.closure.linker.glibc import Glibc, Library
 from partialroot.closure.linker.load import Absent, LinkMap
-from partialroot.closure.modules import nss as name_services
-from partialroot.closure.modules import pam as pluggable
+from partialroot.closure.modules import nss as nss_modules
+from partialroot.closure.modules import pam as pam_modules
 from partialroot.closure.result import Closure, Collector
 from partialroot.closure.scripts import DEEPEST, shebang
 from partialroot.model import FileType, Item, Reason
@@ -94,38 +94,43 @@ class _Walk:
 
     def name_services(self, databases: Iterable[Item], nsswitch: str) -> None:
         """Add the modules that look up the databases, for every linker whose libc is there."""
-        linkers = self._linkers_with(LIBC)
-        for item in databases:
-            for service in name_services.services(nsswitch, item.text):
-                for linker in linkers:
-                    if not name_services.is_built_in(service, linker.rtld.release):
-                        self._open(
-                            linker, name_services.module(service), Reason("nss", item.where), "warning"
-                        )
+        wanted = [
+            (one, item.where) for item in databases for one in nss_modules.services(nsswitch, item.text)
+        ]
+        for linker in self._linkers_with(LIBC):
+            for service, where in wanted:
+                if not nss_modules.is_built_in(service, linker.rtld.release):
+                    self._open(linker, nss_modules.module(service), Reason("nss", where), "warning")
 
     def pluggable_modules(self, services: Iterable[Item]) -> None:
         """Add the PAM files, modules and what those run and read, for the services and for ``other``.
 
         libpam reads the stacks of ``other`` too, and uses them for a service that has none.
         """
-        linkers = self._linkers_with(pluggable.LIBRARY) or self._linkers_with(LIBC)
         for item in services:
-            other = pluggable.stack(pluggable.OTHER, item.where, self._files.text)
-            for stack in (pluggable.stack(item.text, item.where, self._files.text), other):
-                for path, origin in stack.files:
-                    self._add(path, Reason("pam", self._real(origin)))
-                for path, origin in stack.absent if stack is not other else ():
-                    self._result.miss(path, origin, "error" if stack.files or not other.files else "warning")
-                for step in stack.steps:
-                    for linker in linkers:
-                        self._pluggable_module(linker, step)
+            stack = pam_modules.stack(item.text, item.where, self._files.text)
+            other = pam_modules.stack(pam_modules.OTHER, item.where, self._files.text)
+            for path, origin in stack.absent:
+                self._result.miss(path, origin, "error" if stack.files or not other.files else "warning")
+            self._stack(stack)
+            self._stack(other)
+
+    def _stack(self, stack: pam_modules.Stack) -> None:
+        """Add what there is of one service's files, and its modules."""
+        for path, origin in stack.files:
+            found = self._files.file(path)
+            if found is not None:
+                self._result.add(found, "pam", Reason("pam", self._real(origin)))
+        for linker in self._linkers_with(pam_modules.LIBRARY) or self._linkers_with(LIBC):
+            for step in stack.steps:
+                self._pluggable_module(linker, step)
 
     def _do(self, job: _Job) -> list[_Job]:
         """Do one job, and return those it leads to."""
         found = self._files.find(job.name)
         text = self._files.texts.get(RootPath(job.name) if found is None else found.real)
         if text is not None:
-            return self._script(text, job.name, job)
+            return self._script(text, job.name if found is None else found.real, job)
         if found is None:
             self._miss(job)
             return []
@@ -212,37 +217,34 @@ class _Walk:
         refused, shut = absent.choice.refused, absent.choice.shut
         if shut:
             self._result.miss(absent.name, absent.origin, "warning", EXCLUDED)
-        elif severity:
+        elif severity or absent.rule != "pam":
             remark = f" ({refused} is no ELF object, or damaged)" if refused else ""
-            self._result.miss(absent.name, absent.origin, severity, remark, perhaps=perhaps)
+            self._result.miss(absent.name, absent.origin, severity or "warning", remark, perhaps=perhaps)
 
-    def _pluggable_module(self, linker: Glibc, step: pluggable.Step) -> None:
+    def _pluggable_module(self, linker: Glibc, step: pam_modules.Step) -> None:
         name = step.module.rpartition("/")[2] if "$ISA" in step.module else step.module
         path = name if name.startswith("/") else f"{self._security(linker)}/{name}"
         library = self._open(linker, path, Reason("pam", self._real(step.origin)), step.severity)
         if library is not None:
-            used = pluggable.used_files(self._files.bytes(library.found))
+            used = pam_modules.used_files(self._files.data(library.found))
             reason = Reason("pam", library.found.real)
             self.follow(_Job(one, reason, "pam", "warning") for one in used if self._files.file(one))
-        command = pluggable.command(step)
+        command = pam_modules.command(step)
         if command is not None:
-            self.follow([_Job(command, Reason("pam", self._real(step.origin)), "pam", step.severity)])
+            self.follow(
+                [_Job(command, Reason("pam", self._real(step.origin)), "pam", step.severity or "warning")]
+            )
 
     def _security(self, linker: Glibc) -> str:
         """Return where a linker's libpam looks for modules: it is built into it."""
-        library = linker.search(pluggable.LIBRARY, (), False).library
-        built_in = library and pluggable.security_directory(self._files.bytes(library.found))
+        library = linker.search(pam_modules.LIBRARY, (), False).library
+        built_in = library and pam_modules.security_directory(self._files.data(library.found))
         return built_in or f"{linker.rtld.directories[0]}/security"
 
     def _linkers_with(self, name: str) -> list[Glibc]:
         """Return the linkers whose library of that name is in the zone."""
         libraries = [(linker, linker.search(name, (), False).library) for linker in self._linkers]
         return [linker for linker, library in libraries if library and library.found.real in self._result]
-
-    def _add(self, path: str, reason: Reason) -> None:
-        found = self._files.file(path)
-        if found is not None:
-            self._result.add(found, reason.rule, reason)
 
     def _real(self, origin: str) -> str:
         """Return the canonical path of what refers to something; places in profiles stay as they are."""

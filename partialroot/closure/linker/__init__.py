@@ -34,5 +34,5 @@ class Linkers:
         found = self._files.file(name)
         if found is None:
             return Glibc(self._files, None, elf, FALLBACK)
-        rtld = read_rtld(self._files.bytes(found), found.real.name)
+        rtld = read_rtld(self._files.data(found), found.real.name)
         return None if rtld is None else Glibc(self._files, found, elf, rtld)

@@ -165,7 +165,7 @@ class Glibc:
     def _cache(self) -> dict[str, list[ldcache.Library]]:
         entries: dict[str, list[ldcache.Library]] = {}
         found = self.files.file(self.rtld.cache)
-        for entry in ldcache.parse(self.files.bytes(found)) if found is not None else ():
+        for entry in ldcache.parse(self.files.data(found)) if found is not None else ():
             entries.setdefault(entry.name, []).append(entry)
         return entries
 
