@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from partialroot.errors import ApplyError, BusyError, PartialRootError
@@ -269,7 +270,7 @@ def _finish(store: Store, intent: Intent) -> None:
     zonepath = Path(intent.zonepath)
     if removed:
         store.unregister(zonepath)
-        _remove_directories(intent)
+        _bequeath(store, _remove_directories(intent))
     else:
         made = tuple(map(Path, intent.made))
         store.register(Registered(zonepath, _path(intent.image_after), made))
@@ -317,10 +318,10 @@ def _make_directories(intent: Intent) -> None:
             os.close(parent)
 
 
-def _remove_directories(intent: Intent) -> None:
-    """Remove the directories that were made, the deepest first, as far as they are empty."""
-    for text in reversed(intent.made):
-        path = Path(text)
+def _remove_directories(intent: Intent) -> tuple[Path, ...]:
+    """Remove the directories that were made, the deepest first, as far as they are empty; return the others."""
+    for index in reversed(range(len(intent.made))):
+        path = Path(intent.made[index])
         try:
             parent = fs.open_directory(path.parent)
             try:
@@ -332,6 +333,18 @@ def _remove_directories(intent: Intent) -> None:
         except OSError as error:
             if error.errno not in fs.NOT_EMPTY:
                 raise
+            return tuple(map(Path, intent.made[: index + 1]))
+    return ()
+
+
+def _bequeath(store: Store, left: tuple[Path, ...]) -> None:
+    """Let directories that hold other zones by now go with one of those."""
+    if not left:
+        return
+    for zone in store.zones():
+        inherited = tuple(path for path in left if zone.zonepath.is_relative_to(path))
+        if inherited:
+            store.register(replace(zone, made=(*inherited, *zone.made)))
             return
 
 
