@@ -319,7 +319,7 @@ def _make_directories(intent: Intent) -> None:
 
 
 def _remove_directories(intent: Intent) -> tuple[Path, ...]:
-    """Remove the directories that were made, the deepest first, as far as they are empty; return the others."""
+    """Remove the directories that were made, deepest first, as far as they are empty; return the others."""
     for index in reversed(range(len(intent.made))):
         path = Path(intent.made[index])
         try:
