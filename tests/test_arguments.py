@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partialroot.cli import arguments, main
+from partialroot.cli import MODULES, arguments, main
 from partialroot.errors import UsageError
 
 
@@ -37,6 +37,29 @@ def test_each_kind_keeps_its_order(words: list[str]) -> None:
     zonepaths, profiles = arguments.zones_and_profiles(words)
     assert zonepaths == tuple(word for word in words if word in ("/a", "/b"))
     assert profiles == tuple(word for word in words if word in ("node", "x.toml"))
+
+
+def test_options_may_stand_anywhere() -> None:
+    parsed = arguments.parse(["populate", "/a", "--set", "port=1", "node", "--json", "base"])
+    assert parsed.words == ["/a", "node", "base"]
+    assert (parsed.verb, parsed.json, parsed.settings) == ("populate", True, ["port=1"])
+
+
+def test_a_verb_nearly_right_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        arguments.parse(["populat", "/a"])
+    assert caught.value.hint == "did you mean populate?"
+
+
+def test_every_verb_is_a_function_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib import import_module
+
+    assert set(arguments.VERBS) == set(MODULES)
+    for verb, module in MODULES.items():
+        assert callable(getattr(import_module(module), verb))
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        assert f"example: partialroot {verb}" in capsys.readouterr().out
 
 
 def test_settings_need_an_equals_sign() -> None:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from partialroot.cli.arguments import parser
+from partialroot.cli.arguments import parse
 from partialroot.errors import PartialRootError
 
 # A verb is a function of that name in one of these; only what a verb uses is imported.
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     verb = None
     try:
-        arguments = parser(words[0] if words else None).parse_args(words)
+        arguments = parse(words)
         verb = arguments.verb
         run: Callable[[Namespace], int] = getattr(import_module(MODULES[verb]), verb)
         return run(arguments)

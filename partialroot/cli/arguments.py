@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NamedTuple, NoReturn
 
 from partialroot import __version__
 from partialroot.errors import UsageError
@@ -21,34 +21,56 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"see {self.prog} --help")
 
 
-def parser(verb: str | None = None) -> Parser:
-    """Return the parser of the command line; of one verb alone, if its name is given, for that is quicker."""
+class Verb(NamedTuple):
+    """A verb: what it does, an example, and what adds its arguments to a parser."""
+
+    summary: str
+    example: str
+    add: Callable[[Parser], None]
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return the command line, understood; options and other words may be mixed.
+
+    Only the verb's own parser is made: that is quick. Raises UsageError.
+    """
+    if not words or words[0] not in VERBS:
+        _refuse_unknown_verb(words)
+        return _top_parser().parse_args(words)
+    name, verb = words[0], VERBS[words[0]]
+    parser = Parser(
+        prog=f"partialroot {name}",
+        description=verb.summary,
+        epilog=f"example: partialroot {verb.example}",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(verb=name)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no report and no warnings")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print every path")
+    parser.add_argument("--store", metavar="DIR", help="where images and the register of zones live")
+    verb.add(parser)
+    return parser.parse_intermixed_args(words[1:])
+
+
+def _refuse_unknown_verb(words: Sequence[str]) -> None:
+    """Raise UsageError, naming the nearest verb, when the first word is none and no option either."""
+    if words and not words[0].startswith("-"):
+        from difflib import get_close_matches
+
+        near = get_close_matches(words[0], VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see partialroot --help"
+        raise UsageError(f"there is no verb {words[0]!r}", hint=hint)
+
+
+def _top_parser() -> Parser:
+    """Return the parser for what is no verb: --help, --version, mistakes."""
     top = Parser(prog="partialroot", description=_SUMMARY, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"partialroot {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
-    chosen = _VERBS.get(verb or "")
-    for add in [chosen] if chosen else _VERBS.values():
-        add(verbs)
+    for name, verb in VERBS.items():
+        verbs.add_parser(name, help=verb.summary)
     return top
-
-
-if TYPE_CHECKING:
-    Verbs = argparse._SubParsersAction[Parser]
-
-
-def _verb(verbs: "Verbs", name: str, summary: str, example: str) -> Parser:
-    verb = verbs.add_parser(
-        name,
-        help=summary,
-        description=summary,
-        epilog=f"example: partialroot {example}",
-        allow_abbrev=False,
-    )
-    verb.add_argument("--json", action="store_true", help="print one JSON object")
-    verb.add_argument("-q", "--quiet", action="store_true", help="print no report and no warnings")
-    verb.add_argument("-v", "--verbose", action="store_true", help="print every path")
-    verb.add_argument("--store", metavar="DIR", help="where images and the register of zones live")
-    return verb
 
 
 def _source_options(verb: Parser) -> None:
@@ -77,8 +99,7 @@ def _zone_words(verb: Parser) -> None:
     verb.add_argument("--all", action="store_true", help="every zone of the store")
 
 
-def _populate(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "populate", "build or update zones", "populate /zones/web node --set port=8001")
+def _populate(verb: Parser) -> None:
     verb.add_argument(
         "words", metavar="ZONEPATH|PROFILE", nargs="+", help="absolute: a zonepath; else a profile"
     )
@@ -87,49 +108,28 @@ def _populate(verbs: "Verbs") -> None:
     verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
 
 
-def _plan(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "plan", "show what populate would do", "plan node")
+def _plan(verb: Parser) -> None:
     verb.add_argument("words", metavar="PROFILE", nargs="+")
     _profile_options(verb)
 
 
-def _closure(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "closure", "show what programs need at run time", "closure /usr/bin/ssh")
+def _closure(verb: Parser) -> None:
     verb.add_argument("paths", metavar="PATH", nargs="+")
     verb.add_argument("--modules", action="store_true", help="with dlopen notes, NSS and PAM modules")
     _source_options(verb)
 
 
-def _explain(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "explain", "say why a path is in a zone", "explain /zones/web /usr/bin/node")
+def _explain(verb: Parser) -> None:
     verb.add_argument("zonepath", metavar="ZONEPATH")
     verb.add_argument("path", metavar="PATH")
 
 
-def _status(verbs: "Verbs") -> None:
-    _zone_words(_verb(verbs, "status", "say which zones are current, and what runs in them", "status --all"))
-
-
-def _verify(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "verify", "compare zones with their receipts", "verify /zones/web")
+def _verify(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("--strict", action="store_true", help="edited and extra files count, too")
 
 
-def _audit(verbs: "Verbs") -> None:
-    _zone_words(_verb(verbs, "audit", "look for what zones could misuse", "audit --all"))
-
-
-def _mount(verbs: "Verbs") -> None:
-    _zone_words(_verb(verbs, "mount", "bring the shared layer up again", "mount --all"))
-
-
-def _unmount(verbs: "Verbs") -> None:
-    _zone_words(_verb(verbs, "unmount", "take the shared layer down", "unmount /zones/web"))
-
-
-def _boot(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "boot", "start zones", "boot /zones/web")
+def _boot(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what isolates the zone")
     verb.add_argument("--foreground", action="store_true", help="stay until the zone's first process ends")
@@ -137,39 +137,33 @@ def _boot(verbs: "Verbs") -> None:
     verb.add_argument("--trust-zone", action="store_true", help="allow the host's network")
 
 
-def _halt(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "halt", "stop zones", "halt /zones/web")
+def _halt(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument(
         "--grace", metavar="SECONDS", type=float, default=10.0, help="before SIGKILL (default 10)"
     )
 
 
-def _remove(verbs: "Verbs") -> None:
-    _zone_words(_verb(verbs, "remove", "take zones away, and images nobody uses", "remove /zones/web"))
-
-
-def _profiles(verbs: "Verbs") -> None:
-    verb = _verb(verbs, "profiles", "list, show or check profiles", "profiles check node")
+def _profiles(verb: Parser) -> None:
     verb.add_argument("action", choices=("list", "show", "check"))
     verb.add_argument("words", metavar="PROFILE", nargs="*")
     _profile_options(verb)
 
 
-_VERBS: Mapping[str, Callable[["Verbs"], None]] = {
-    "populate": _populate,
-    "plan": _plan,
-    "closure": _closure,
-    "explain": _explain,
-    "status": _status,
-    "verify": _verify,
-    "audit": _audit,
-    "mount": _mount,
-    "unmount": _unmount,
-    "boot": _boot,
-    "halt": _halt,
-    "remove": _remove,
-    "profiles": _profiles,
+VERBS: Mapping[str, Verb] = {
+    "populate": Verb("build or update zones", "populate /zones/web node --set port=8001", _populate),
+    "plan": Verb("show what populate would do", "plan node", _plan),
+    "closure": Verb("show what programs need at run time", "closure /usr/bin/ssh", _closure),
+    "explain": Verb("say why a path is in a zone", "explain /zones/web /usr/bin/node", _explain),
+    "status": Verb("say which zones are current, and what runs in them", "status --all", _zone_words),
+    "verify": Verb("compare zones with their receipts", "verify /zones/web", _verify),
+    "audit": Verb("look for what zones could misuse", "audit --all", _zone_words),
+    "mount": Verb("bring the shared layer up again", "mount --all", _zone_words),
+    "unmount": Verb("take the shared layer down", "unmount /zones/web", _zone_words),
+    "boot": Verb("start zones", "boot /zones/web", _boot),
+    "halt": Verb("stop zones", "halt /zones/web", _halt),
+    "remove": Verb("take zones away, and images nobody uses", "remove /zones/web", _zone_words),
+    "profiles": Verb("list, show or check profiles", "profiles check node", _profiles),
 }
 
 

@@ -149,14 +149,19 @@ def profile_document(profile: Profile) -> Document:
 
 
 def _plain(value: object) -> Any:
-    """Return a profile's value as JSON has it: an item's text, a wish's fields."""
+    """Return a profile's value as JSON has it: an item's text; of a wish, the fields that say something."""
     if isinstance(value, Item):
         return value.text
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        said = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: _plain_field(name, one) for name, one in said.items() if one not in (None, (), False)}
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def _plain_field(name: str, value: object) -> Any:
+    return f"{value:04o}" if name == "mode" else _plain(value)
 
 
 def status_document(status: "ZoneStatus") -> Document:

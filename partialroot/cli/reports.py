@@ -1,6 +1,6 @@
 """Reports for people: what a plan, a populate, a closure looks like on stdout."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from partialroot.cli import show
@@ -78,12 +78,31 @@ def print_chain(chain: "Sequence[Step]") -> None:
 
 
 def print_profile(document: Mapping[str, Any]) -> None:
-    """Print a composed profile, a key and its value per line."""
-    for key, value in document.items():
-        if isinstance(value, list):
-            show.tree([Branch(key, [Branch(str(one)) for one in value])])
-        else:
-            show.line(f"{key}: {value}")
+    """Print a composed profile as a tree: each key with its values, a wish with its details."""
+    show.tree(Branch(key, list(_branches(value))) for key, value in document.items())
+
+
+def _branches(value: object) -> Iterator[Branch]:
+    """Yield a value's lines: of a list one for each item, of a table one for each key."""
+    if isinstance(value, Mapping):
+        yield from (_branch(key, one) for key, one in value.items())
+    elif isinstance(value, list):
+        yield from (_wish(one) if isinstance(one, Mapping) else Branch(str(one)) for one in value)
+    else:
+        yield from (Branch(line) for line in str(value).splitlines())
+
+
+def _branch(key: str, value: object) -> Branch:
+    """Return a key with its value: on one line where that is short."""
+    below = list(_branches(value))
+    return (
+        Branch(f"{key} = {below[0].text}") if len(below) == 1 and not below[0].below else Branch(key, below)
+    )
+
+
+def _wish(wish: Mapping[str, Any]) -> Branch:
+    details = {key: value for key, value in wish.items() if key != "path"}
+    return Branch(wish["path"], list(_branches(details)))
 
 
 def print_populated(plan: Plan, zones: Iterable[Outcome[bool]], seconds: float, *, verbose: bool) -> None:
