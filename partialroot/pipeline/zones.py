@@ -51,7 +51,8 @@ def each(zonepaths: Iterable[str], work: Callable[[str], Outcome[T]]) -> tuple[O
         try:
             outcomes.append(work(zonepath))
         except PartialRootError as error:
-            outcomes.append(Outcome[T](zonepath, error=error))
+            notes = tuple(getattr(error, "__notes__", ()))
+            outcomes.append(Outcome[T](zonepath, error=error, notes=notes))
     return tuple(outcomes)
 
 
@@ -61,12 +62,18 @@ def opened(
 ) -> Iterator[tuple[Site, tuple[str, ...]]]:
     """Hold a zone's lock, with what was interrupted there recovered; yield its site and what to tell of that.
 
-    Raises BusyError when somebody else works on it, or when recovery is not possible.
+    Raises BusyError when somebody else works on it, or when recovery is not possible. What was recovered
+    is also a note on every error that follows.
     """
     with store.lock_zone(zonepath):
         site = Site(store, zonepath, LinuxBinds(), lost_owners)
         note = apply.recover(site)
-        yield site, (note,) if note else ()
+        try:
+            yield site, (note,) if note else ()
+        except PartialRootError as error:
+            if note:
+                error.add_note(note)
+            raise
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from partialroot.host.linux import syscalls
 from partialroot.host.linux.mounts import why_no_mount
 
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+_NAME = re.compile(r"\.partialroot-[0-9]+-[0-9a-f]{16}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NO_LINK = {
@@ -91,15 +93,15 @@ class Scratch:
         return why_no_mount(self._file, self._place)
 
     def _link(self, file: str) -> None:
-        """Make a link and remove it. Raises OSError."""
-        name = f".partialroot-{os.getpid()}-{os.urandom(8).hex()}"
+        """Make a link and remove it, with any that were left by who was killed here. Raises OSError."""
         if self.failed:
             return
         try:
-            os.link(file, name, dst_dir_fd=self._place, follow_symlinks=False)
+            os.link(file, _name(), dst_dir_fd=self._place, follow_symlinks=False)
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self._place)
+            for name in filter(_NAME.fullmatch, os.listdir(self.directory)):
+                with suppress(FileNotFoundError):  # whose trial is under way needs it no more
+                    os.unlink(name, dir_fd=self._place)
 
     def _why_no_clone(self, source: int) -> str:
         try:
@@ -117,10 +119,15 @@ def _nameless(directory: Path) -> int:
     except OSError as error:
         if error.errno not in _NO_TMPFILE:
             raise
-    name = directory / f".partialroot-{os.getpid()}-{os.urandom(8).hex()}"
+    name = directory / _name()
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(name)
     return descriptor
+
+
+def _name() -> str:
+    """Return a name that nobody has."""
+    return f".partialroot-{os.getpid()}-{os.urandom(8).hex()}"
 
 
 def _is_immutable(file: str) -> bool:
