@@ -173,6 +173,23 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Fragment:
+    """What mvi's notation lists under one name (profiles.mvi): literally what the zone gets, in this order.
+
+    ``rc`` is a script the zone runs when it starts, ``fix`` one that ksh sources in the new root while that
+    is built. ``directory`` is where the fragment's files are.
+    """
+
+    name: str
+    directory: str
+    packages: tuple[Item, ...] = ()
+    directories: tuple[Item, ...] = ()
+    files: tuple[Item, ...] = ()
+    rc: str | None = None
+    fix: str | None = None
+
+
+@dataclass(frozen=True)
 class Profile:
     """What a zone should contain and run: one file's wishes, or several composed.
 
@@ -203,6 +220,7 @@ class Profile:
     texts: tuple[TextWish, ...] = ()
     edits: tuple[EditWish, ...] = ()
     start: Start | None = None
+    fragments: tuple[Fragment, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from partialroot.model import DirectoryWish, EditWish, Item, Profile, Start, TextWish
+from partialroot.model import DirectoryWish, EditWish, Fragment, Item, Profile, Start, TextWish
 from partialroot.paths import RootPath
 from partialroot.profiles.contradictions import Claim, overruled
 from partialroot.profiles.family import Family, Said
@@ -23,8 +23,9 @@ def compose(
     """Return one profile that says what all of ``profiles`` and those they use say.
 
     ``used`` has by name what they may use, ``parameters`` the values that override defaults. The result uses
-    nothing and has its parameters filled in; the order of ``profiles`` makes no difference. Raises
-    ProfileError for what is unknown or cannot be a wish, ConflictError for contradictions, with both sides.
+    nothing and has its parameters filled in; the order of ``profiles`` makes no difference, but to fragments
+    in mvi's notation, which run in it. Raises ProfileError for what is unknown or cannot be a wish,
+    ConflictError for contradictions, with both sides.
     """
     family = Family(profiles, used)
     values = settle(family, parameters)
@@ -42,6 +43,7 @@ def compose(
         directories=_directories(family, lost),
         texts=_texts(family, lost),
         edits=_edits(family, lost),
+        fragments=_fragments(profiles, family),
         places={key: said.where for key, said in one_values.items() if said},
         **{key: said.value for key, said in one_values.items() if said},
         **lists,
@@ -75,6 +77,13 @@ def _start(family: Family) -> Start | None:
     ]
     agreed = family.agreed(said, "the zone a start")
     return replace(agreed.value, where=agreed.where) if agreed else None
+
+
+def _fragments(profiles: Sequence[Profile], family: Family) -> tuple[Fragment, ...]:
+    """Return all fragments, first those of used profiles, then in the order of what was asked for."""
+    asked = {profile.name for profile in profiles}
+    ordered = [*(member for member in family.members if member.name not in asked), *profiles]
+    return tuple(dict.fromkeys(fragment for profile in ordered for fragment in profile.fragments))
 
 
 # --- wishes by path -----------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Where profiles are found: directories the user names, the administrator's, and those that are shipped."""
+"""Where profiles are found: directories the user names, the administrator's, and those that are shipped.
+
+A directory may hold profiles in TOML, ``NAME.toml``, and in mvi's notation; of both with one name TOML wins.
+"""
 
 import os
 import stat
@@ -9,6 +12,7 @@ from typing import NamedTuple
 
 from partialroot.errors import ProfileError
 from partialroot.model import Profile
+from partialroot.profiles import mvi
 from partialroot.profiles.compose import compose
 from partialroot.profiles.document import MAX_PROFILE
 from partialroot.profiles.items import parse_profile_name
@@ -76,11 +80,13 @@ class Library:
         return compose(asked, used, parameters)
 
     def _files(self) -> dict[str, Path]:
-        """Return the file of each name."""
+        """Return the file of each name; in mvi's notation, the path that its files begin with."""
         files: dict[str, Path] = {}
-        for directory in self._directories:
-            for file in sorted(directory.glob(f"*{_SUFFIX}")) if os.path.isdir(directory) else ():
+        for directory in filter(os.path.isdir, self._directories):
+            for file in sorted(directory.glob(f"*{_SUFFIX}")):
                 files.setdefault(file.stem, file)
+            for name in mvi.names_in(directory):
+                files.setdefault(name, directory / name)
         return files
 
     def _summary(self, file: Path) -> str:
@@ -91,6 +97,8 @@ class Library:
 
     def _load(self, file: Path) -> Profile:
         name = parse_profile_name(file.name.removesuffix(_SUFFIX), str(file))
+        if file.suffix != _SUFFIX:
+            return mvi.read_profile(file.parent, name, lambda part: _read(part, trusted=False))
         # Who can change what is shipped can change this program too: nothing is gained by looking.
         text = _read(file, trusted=file.parent == self._shipped)
         return replace(parse_profile(text, name, file.name), where=str(file))
