@@ -32,3 +32,15 @@ def test_remove_leaves_nothing(source: Path, store: Path, scratch: Path) -> None
     made = apply.create(whole_plan(source, store), site, REQUEST, {})
     apply.remove(site, made)
     assert differences(before, dump(scratch, times=False)) == []
+
+
+def test_no_descriptor_stays_open(source: Path, store: Path, scratch: Path) -> None:
+    site = site_at(store, scratch / "zone")
+    count = len(os.listdir("/proc/self/fd"))
+    made = apply.create(whole_plan(source, store), site, REQUEST, {})
+    assert apply.update(whole_plan(source, store), site, REQUEST, {"other": 1}, made)
+    again = receipt.read(site.zonepath)
+    assert again is not None
+    assert apply.recover(site) is None
+    apply.remove(site, again)
+    assert len(os.listdir("/proc/self/fd")) == count

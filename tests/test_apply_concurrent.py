@@ -109,10 +109,11 @@ def test_a_dead_builder_of_an_image_holds_nobody_up(top: Path) -> None:
     assert len(Store(top / "store").zones()) == 2
 
 
-def test_an_image_that_is_about_to_be_used_is_not_released(top: Path) -> None:
+@pytest.mark.parametrize("effect", ["symlink", "syncfs"])
+def test_an_image_that_is_about_to_be_used_is_not_released(top: Path, effect: str) -> None:
     """One zone is being made with an image while its only other user goes."""
     populate(top, "old", plan(top))
-    with beside(lambda: stop_at("syncfs", top), lambda: populate(top, "new", plan(top))):
+    with beside(lambda: stop_at(effect, top), lambda: populate(top, "new", plan(top))):
         wait_for(top / "stopped")
         remove(top, "old")
         assert len(os.listdir(top / "store/images")) == 1

@@ -9,7 +9,7 @@ import pytest
 from needs import needs
 from spaces import mounts_below
 from treedump import differences, dump
-from zones import REQUEST, directory, plan_of, site_at, taken, text, whole_plan
+from zones import OLD, REQUEST, directory, link, plan_of, site_at, taken, text, whole_plan, with_twins
 
 from partialroot.errors import ConflictError
 from partialroot.model import Action, Layer, Method, Plan, Receipt
@@ -154,6 +154,113 @@ def test_a_tenant_s_own_file_where_a_new_one_is_wanted_is_kept(zone: Zone) -> No
     assert (zone.root / "etc/a").read_text() == "mine"
     assert (zone.root / "etc/a.new").read_text() == "1"
     assert not (zone.root / "etc/same.new").exists()
+
+
+def test_a_tenant_s_file_that_is_what_is_wanted_is_adopted(zone: Zone) -> None:
+    zone.create(directory("/etc"))
+    for name, mode in (("same", 0o644), ("wide", 0o666)):
+        (zone.root / "etc" / name).write_text("same")
+        (zone.root / "etc" / name).chmod(mode)
+    (zone.root / "etc/link").symlink_to("same")
+    (zone.root / "etc/other").symlink_to("else")
+    links = [link("/etc/link", "same"), link("/etc/other", "same")]
+    private = [directory("/etc"), text("/etc/same", "same"), text("/etc/wide", "same"), *links]
+    assert zone.update(*private)
+    assert sorted(os.listdir(zone.root / "etc")) == ["link", "other", "other.new", "same", "wide"]
+    assert os.readlink(zone.root / "etc/other") == "else"
+    assert os.readlink(zone.root / "etc/other.new") == "same"
+    assert zone.findings() == [("/etc/other", "edited"), ("/etc/other.new", "extra")]
+    assert not zone.update(*private)
+
+
+def test_a_touched_file_is_not_an_edited_one(zone: Zone) -> None:
+    zone.create(text("/touched", "1111"), text("/edited", "1111"))
+    os.utime(zone.root / "touched", ns=(5, 5))
+    (zone.root / "edited").write_text("mine")  # of the same size
+    assert zone.update(text("/touched", "2222"), text("/edited", "2222"))
+    assert (zone.root / "touched").read_text() == "2222"
+    assert (zone.root / "edited").read_text() == "mine"
+    assert sorted(os.listdir(zone.root)) == ["edited", "edited.new", "touched", "usr"]
+
+
+def test_a_symlink_is_replaced_unless_the_tenant_led_it_elsewhere(zone: Zone) -> None:
+    zone.create(link("/ours", "a"), link("/theirs", "a"), text("/file", "1"))
+    for name, target in (("theirs", "b"), ("file", "/etc/shadow")):
+        (zone.root / name).unlink()
+        (zone.root / name).symlink_to(target)
+    assert zone.update(link("/ours", "c"), link("/theirs", "c"), text("/file", "2"))
+    targets = {name: os.readlink(zone.root / name) for name in ("ours", "theirs", "theirs.new", "file")}
+    assert targets == {"ours": "c", "theirs": "b", "theirs.new": "c", "file": "/etc/shadow"}
+    assert (zone.root / "file.new").read_text() == "2"
+
+
+def test_a_place_for_the_new_one_that_is_taken(zone: Zone) -> None:
+    zone.create(text("/a", "1"), text("/b", "1"))
+    for name in ("a", "b"):
+        (zone.root / name).write_text("mine")
+    (zone.root / "b.new").mkdir()
+    assert zone.update(text("/a", "2"), text("/a.new", "a profile's own"), text("/b", "2"))
+    assert (zone.root / "a.new").read_text() == "a profile's own"
+    assert os.listdir(zone.root / "b.new") == []
+    assert {"/a: edited in the zone and kept as it is", "/b: edited in the zone and kept as it is"} <= set(
+        zone.receipt.warnings
+    )
+
+
+def test_owners_are_brought_back(zone: Zone) -> None:
+    private = [text("/a", "1"), link("/link", "a"), directory("/d")]
+    zone.create(*private)
+    for name in ("a", "link", "d"):
+        os.chown(zone.root / name, 33, 33, follow_symlinks=False)
+    assert zone.update(*private)
+    assert {os.lstat(zone.root / name).st_uid for name in ("a", "link", "d")} == {0}
+    assert zone.findings() == []
+
+
+@needs("xattr")
+def test_a_changed_xattr_is_a_change(zone: Zone) -> None:
+    (zone.source / "file").write_text("1")
+    zone.create(taken(zone.source, "/file", Layer.PRIVATE))
+    os.setxattr(zone.source / "file", "user.x", b"1")
+    assert zone.update(taken(zone.source, "/file", Layer.PRIVATE))
+    assert os.getxattr(zone.root / "file", "user.x") == b"1"
+    assert not zone.update(taken(zone.source, "/file", Layer.PRIVATE))
+
+
+def twins(zone: Zone, content: str) -> list[Action]:
+    """Return the actions of two names of one source inode, with a new content."""
+    for name in ("one", "two"):
+        (zone.source / name).unlink(missing_ok=True)
+    (zone.source / "one").write_text(content)
+    os.link(zone.source / "one", zone.source / "two")
+    return with_twins([taken(zone.source, f"/{name}", Layer.PRIVATE) for name in ("one", "two")])
+
+
+def test_two_names_of_one_file_stay_that(zone: Zone) -> None:
+    zone.create(*twins(zone, "1"))
+    assert zone.update(*twins(zone, "2"))
+    one, two = (os.stat(zone.root / name) for name in ("one", "two"))
+    assert one.st_ino == two.st_ino != os.stat(zone.source / "one").st_ino
+    assert (zone.root / "two").read_text() == "2"
+    assert zone.findings() == []
+
+
+def test_a_second_name_whose_first_stays_is_a_copy(zone: Zone) -> None:
+    private = twins(zone, "1")
+    zone.create(*private)
+    (zone.root / "two").unlink()
+    assert zone.update(*private)
+    one, two = (os.stat(zone.root / name) for name in ("one", "two"))
+    assert one.st_ino != two.st_ino
+    assert {one.st_nlink, two.st_nlink} == {1}
+    assert zone.findings() == []
+    assert not zone.update(*private)
+
+
+def test_times_of_directories_that_stay_are_kept(zone: Zone) -> None:
+    zone.create(directory("/etc"), text("/etc/a", "1"), directory("/etc/d"))
+    assert zone.update(directory("/etc"), text("/etc/a", "2"), text("/etc/b", "1"))
+    assert os.stat(zone.root / "etc").st_mtime_ns == OLD
 
 
 def test_what_the_tenant_removed_comes_back(zone: Zone) -> None:

@@ -133,7 +133,26 @@ def loosened(path: Path) -> None:
 
 
 def given_away(path: Path) -> None:
-    os.chown(path, 33, 33)
+    os.chown(path, 33, -1)
+    path.chmod(0o4755)
+
+
+def given_to_a_group(path: Path) -> None:
+    os.chown(path, -1, 33)
+    path.chmod(0o4755)
+
+
+def grown_in_secret(path: Path) -> None:
+    before = os.stat(path).st_mtime_ns
+    grown(path)
+    path.chmod(0o4755)
+    os.utime(path, ns=(before, before))
+
+
+def made_a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+    path.chmod(0o4755)
 
 
 def made_a_link(path: Path) -> None:
@@ -142,7 +161,20 @@ def made_a_link(path: Path) -> None:
 
 
 @needs("root")
-@pytest.mark.parametrize("damage", [removed, grown, touched, loosened, given_away, made_a_link])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        removed,
+        grown,
+        grown_in_secret,
+        touched,
+        loosened,
+        given_away,
+        given_to_a_group,
+        made_a_link,
+        made_a_fifo,
+    ],
+)
 def test_a_changed_file_is_a_new_image(plan: Plan, store: Path, damage: object) -> None:
     path = built(plan, store)
     (path / "reasons-of-another-zone.json").touch()
@@ -326,6 +358,19 @@ def signal_wait() -> None:
     import signal
 
     signal.pause()
+
+
+def test_no_descriptor_stays_open(plan: Plan, store: Path) -> None:
+    count = len(os.listdir("/proc/self/fd"))
+    built(plan, store)
+    forget()
+    built(plan, store)
+    sweep(Store(store), plan.image_home)
+    assert release_image(Store(store), plan.image_home / str(plan.digest))
+    touched(plan.source / "usr/bin/tool")
+    with pytest.raises(ApplyError):
+        built(plan, store)
+    assert len(os.listdir("/proc/self/fd")) == count
 
 
 def test_what_is_gone_is_released(plan: Plan, store: Path) -> None:

@@ -78,6 +78,12 @@ def directory(path: str, mode: int = 0o755, layer: Layer = Layer.PRIVATE) -> Act
     return Action(Entry(RootPath(path), FileType.DIR, mode, 0, 0, layer, WHY, 0, OLD), Method.MKDIR, "test")
 
 
+def link(path: str, target: str) -> Action:
+    """Return the action that makes a symlink in the root."""
+    entry = Entry(RootPath(path), FileType.SYMLINK, 0o777, 0, 0, Layer.PRIVATE, WHY, 0, OLD, target)
+    return Action(entry, Method.SYMLINK, "test")
+
+
 def plan_of(source: Path, store: Path, actions: Iterable[Action], tops: Sequence[str] = ()) -> Plan:
     """Return a plan of ``actions``; its image's digest depends on the shared ones."""
     ordered = tuple(sorted(actions, key=lambda action: action.entry.path))

@@ -268,7 +268,6 @@ class _Deciding:
                 source=entry.source,
                 identity=identity_of(entry.node),
                 reasons=entry.reasons,
-                method=action.method,
             )
         )
 
