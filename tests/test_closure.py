@@ -103,13 +103,11 @@ def test_damage_is_a_warning_and_a_lack_for_who_needs_it(tmp_path: Path, make: M
 
 
 def test_a_linker_of_another_kind_is_a_warning(tmp_path: Path, make: Make) -> None:
-    make("/usr/bin/a", "libc.musl-x86_64.so.1", interpreter="/lib/ld-musl-x86_64.so.1")
-    make("/lib/ld-musl-x86_64.so.1", tail=b"musl libc")
+    make("/usr/bin/a", "libc.musl-x86_64.so.1", interpreter="/lib/ld-uClibc.so.0")
+    make("/lib/ld-uClibc.so.0", tail=b"uClibc")
     found = closed(tmp_path, "/usr/bin/a")
-    assert found.warnings == (
-        "/usr/bin/a: what its dynamic linker /lib/ld-musl-x86_64.so.1 loads is not known",
-    )
-    assert found.reasons[RootPath("/lib/ld-musl-x86_64.so.1")] == (Reason("interpreter", "/usr/bin/a"),)
+    assert found.warnings == ("/usr/bin/a: what its dynamic linker /lib/ld-uClibc.so.0 loads is not known",)
+    assert found.reasons[RootPath("/lib/ld-uClibc.so.0")] == (Reason("interpreter", "/usr/bin/a"),)
 
 
 def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: Make) -> None:

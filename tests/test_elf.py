@@ -76,6 +76,11 @@ def judged(path: str) -> Elf | None:
         )
 
 
+def _compared(elf: Elf) -> Elf:
+    """Return what both readers say: not where in the file things are, nor what only illumos reads."""
+    return elf._replace(dlopen=(), strings=(0, 0), symbols=(0, 0), last_path=None)
+
+
 def _machine(path: str) -> int:
     with open(path, "rb") as file:
         head = file.read(20)
@@ -97,7 +102,7 @@ def test_every_elf_file_of_the_machine_reads_as_by_pyelftools() -> None:
         theirs = judged(path)
         if theirs is None or ours is None:
             assert ours is None and theirs is None, path
-        elif ours._replace(dlopen=(), strings=(0, 0)) != theirs:
+        elif _compared(ours) != theirs:
             differing[path] = (ours, theirs)
     assert differing == {}
 
@@ -124,7 +129,7 @@ def test_both_classes_and_byte_orders(bits: int, little: bool) -> None:
     )
     found = read_elf(data)
     assert found is not None
-    assert found._replace(strings=(0, 0)) == Elf(
+    assert _compared(found)._replace(dlopen=found.dlopen) == Elf(
         Abi(bits, little, 22),
         0,
         "/lib/ld64.so.1",

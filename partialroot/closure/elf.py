@@ -2,12 +2,12 @@
 
 Any class, byte order and machine. The bytes are not trusted: every offset is checked by being read, and
 one file is never read for more than BUDGET bytes. Numbers are those of the System V gABI and of glibc's
-elf.h; FDO notes are UAPI.12 (ELF_DLOPEN_METADATA).
+elf.h, and illumos' sys/link.h; FDO notes are UAPI.12 (ELF_DLOPEN_METADATA).
 """
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from operator import itemgetter
 from typing import NamedTuple
@@ -29,10 +29,16 @@ _MOST_NOTES = 1 << 18
 _MOST_STRING = 1 << 16
 _MOST_PATH = 4096
 
-_NULL, _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 0, 1, 5, 10, 14, 15, 29
+_NULL, _NEEDED, _HASH, _STRTAB, _SYMTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 0, 1, 4, 5, 6, 10, 14, 15, 29
 _FLAGS_1, _AUXILIARY, _FILTER = 0x6FFFFFFB, 0x7FFFFFFD, 0x7FFFFFFF
 _NODEFLIB = 0x800
 _NEED_KINDS = {_NEEDED: "needed", _AUXILIARY: "auxiliary", _FILTER: "filter"}
+# Tags of illumos. Other systems have given these numbers other meanings, so they count only in objects that
+# say they are its own: its ld marks every one (illumos: libld, EI_OSABI).
+_SOLARIS = 6
+_SOLARIS_KINDS = {0x7FFFFFFE: "needed", 0x6000000D: "auxiliary", 0x6000000F: "filter"}
+_CONFIG, _POSITION = 0x6FFFFEFA, 0x6FFFFDFD
+_WHEN = {1: "lazy", 4: "deferred", 5: "deferred"}
 
 _tag = itemgetter(0)
 
@@ -40,10 +46,14 @@ _FDO, _DLOPEN = b"FDO\0", 0x407C0C0A
 
 
 class Need(NamedTuple):
-    """A name the linker looks for; ``kind`` is needed, filter or auxiliary (which may be absent)."""
+    """A name the linker looks for; ``kind`` is needed, filter or auxiliary (which may be absent).
+
+    ``when`` is lazy or deferred for what illumos' linker does not load before it is used, else empty.
+    """
 
     kind: str
     name: str
+    when: str = ""
 
 
 class Abi(NamedTuple):
@@ -59,7 +69,9 @@ class Elf(NamedTuple):
 
     ``flags`` is e_flags. ``needs`` are in the order of the file, which is the order of loading. ``dynamic``
     is False for a static program. ``dlopen`` holds the raw FDO notes about libraries opened at run time.
-    ``strings`` is where in the file all names are, and how many bytes.
+    ``strings`` is where in the file all names are, and how many bytes; ``symbols`` where the table of symbols
+    and its hash table are. ``last_path`` is the DT_RPATH or DT_RUNPATH that comes last, ``config`` the
+    DT_CONFIG of illumos.
     """
 
     abi: Abi
@@ -73,6 +85,9 @@ class Elf(NamedTuple):
     no_default: bool
     dlopen: tuple[bytes, ...]
     strings: tuple[int, int] = (0, 0)
+    symbols: tuple[int, int] = (0, 0)
+    last_path: str | None = None
+    config: str | None = None
 
 
 class _Layout(NamedTuple):
@@ -83,15 +98,16 @@ class _Layout(NamedTuple):
     columns: tuple[int, int, int, int]  # where offset, vaddr, filesz and align are in a program header
     dynamic: struct.Struct
     note: struct.Struct
+    symbol: struct.Struct  # the name, and the section, which is 0 for what others define
 
 
 def _layout(order: str, bits: int) -> _Layout:
     if bits == 32:
-        forms, columns = ("HHIIIIIHHH", "8I", "II", "3I"), (1, 2, 4, 7)
+        forms, columns = ("HHIIIIIHHH", "8I", "II", "3I", "I10xH"), (1, 2, 4, 7)
     else:
-        forms, columns = ("HHIQQQIHHH", "IIQQQQQQ", "QQ", "3I"), (2, 3, 5, 7)
-    header, segment, dynamic, note = (struct.Struct(order + form) for form in forms)
-    return _Layout(header, segment, columns, dynamic, note)
+        forms, columns = ("HHIQQQIHHH", "IIQQQQQQ", "QQ", "3I", "I2xH16x"), (2, 3, 5, 7)
+    header, segment, dynamic, note, symbol = (struct.Struct(order + form) for form in forms)
+    return _Layout(header, segment, columns, dynamic, note, symbol)
 
 
 _LAYOUTS = {
@@ -122,7 +138,7 @@ def read_elf(source: int | bytes) -> Elf | None:
     if (count and size != layout.segment.size) or count * size > _MOST_HEADERS:
         raise _damaged("its program headers have a wrong size")
     abi = Abi(64 if ident[4] == 2 else 32, ident[5] == 1, machine)
-    return _Reading(file, layout, abi, file.at(offset, count * size)).elf(flags)
+    return _Reading(file, layout, abi, file.at(offset, count * size)).elf(flags, ident[7] == _SOLARIS)
 
 
 def mentions(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> bool:
@@ -132,6 +148,29 @@ def mentions(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> bool:
         return False
     names = _pread(descriptor, min(size, BUDGET), offset)
     return any(symbol + b"\0" in names for symbol in symbols)
+
+
+def imports(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> frozenset[bytes]:
+    """Return those of the symbols that an open object uses and others define; none when it is damaged."""
+    try:
+        return _imports(_File(descriptor), elf, symbols)
+    except SourceError:
+        return frozenset()
+
+
+def _imports(file: "_File", elf: Elf, symbols: Iterable[bytes]) -> frozenset[bytes]:
+    table, hashed = elf.symbols
+    if not (table and hashed):
+        return frozenset()
+    names = file.at(*elf.strings)
+    wanted = frozenset(one for one in symbols if one + b"\0" in names)
+    if not wanted:
+        return wanted
+    layout = _LAYOUTS[elf.abi.bits // 32, 1 if elf.abi.little else 2]
+    _, count, _ = layout.note.unpack(file.at(hashed, layout.note.size))
+    found: Iterator[tuple[int, int]] = layout.symbol.iter_unpack(file.at(table, count * layout.symbol.size))
+    used = {names[at : names.find(b"\0", at)] for at, section in found if section == 0}
+    return wanted & used
 
 
 def _damaged(why: str) -> SourceError:
@@ -222,24 +261,28 @@ class _Reading:
             if header[0] in _SEGMENTS
         ]
 
-    def elf(self, flags: int) -> Elf:
+    def elf(self, flags: int, solaris: bool) -> Elf:
         """Put together what the program headers lead to."""
         entries = self._dynamic()
         values = dict(entries)  # the last one of a tag counts, as in glibc
         strings = self._strings(values)
         text = strings.text
+        paths = [value for tag, value in entries if tag in (_RPATH, _RUNPATH)]
         return Elf(
             self._abi,
             flags,
             self._interpreter(),
             bool(entries),
             text(values[_SONAME]) if _SONAME in values else None,
-            tuple(Need(_NEED_KINDS[tag], text(value)) for tag, value in entries if tag in _NEED_KINDS),
+            tuple(_needs(entries, _NEED_KINDS | _SOLARIS_KINDS if solaris else _NEED_KINDS, text)),
             text(values[_RPATH]) if _RPATH in values else None,
             text(values[_RUNPATH]) if _RUNPATH in values else None,
             bool(values.get(_FLAGS_1, 0) & _NODEFLIB),
             tuple(self._dlopen_notes()),
             (strings.offset, strings.size),
+            (self._offset(values.get(_SYMTAB, 0)), self._offset(values.get(_HASH, 0))),
+            text(paths[-1]) if paths else None,
+            text(values[_CONFIG]) if solaris and _CONFIG in values else None,
         )
 
     def _of_kind(self, kind: int) -> Iterator[_Segment]:
@@ -256,11 +299,15 @@ class _Reading:
 
     def _strings(self, values: dict[int, int]) -> _Strings:
         """Find the string table: the dynamic section has its address, the file wants an offset."""
-        address = values.get(_STRTAB, 0)
+        offset = self._offset(values.get(_STRTAB, 0))
+        return _Strings(self._file, offset, values.get(_STRSZ, 0) if offset else 0)
+
+    def _offset(self, address: int) -> int:
+        """Return where in the file an address is; 0 when it is nowhere."""
         for segment in self._of_kind(_LOAD):
             if segment.address <= address < segment.address + segment.size:
-                return _Strings(self._file, address - segment.address + segment.offset, values.get(_STRSZ, 0))
-        return _Strings(self._file, 0, 0)
+                return address - segment.address + segment.offset
+        return 0
 
     def _interpreter(self) -> str | None:
         for segment in self._of_kind(_INTERP):
@@ -289,6 +336,17 @@ class _Reading:
             if kind == _DLOPEN and data[at + 12 : at + 12 + name_size] == _FDO:
                 yield data[start : start + size]
             at = _aligned(start + size, step)
+
+
+def _needs(
+    entries: list[tuple[int, int]], kinds: dict[int, str], text: Callable[[int], str]
+) -> Iterator[Need]:
+    """Yield what the entries name; one that says when belongs to the entry right after it."""
+    before = 0
+    for tag, value in entries:
+        if tag in kinds:
+            yield Need(kinds[tag], text(value), _WHEN.get(before & 5, ""))
+        before = value if tag == _POSITION else 0
 
 
 def _aligned(offset: int, step: int) -> int:

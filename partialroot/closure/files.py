@@ -1,11 +1,12 @@
 """The source's files as the zone will see them: what is excluded is not there."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from partialroot.closure.elf import MAGIC, Elf, mentions, read_elf
-from partialroot.closure.scripts import LINE
+from partialroot.closure.elf import MAGIC, Elf, imports, mentions, read_elf
+from partialroot.closure.scripts import MOST
 from partialroot.errors import SourceError
 from partialroot.model import FileType, Node
 from partialroot.paths import ROOT, RootPath
@@ -50,6 +51,7 @@ class Files:
         self._found: dict[str, Found | None] = {}
         self._contents: dict[RootPath, Content] = {}
         self._mentions: dict[tuple[RootPath, tuple[bytes, ...]], bool] = {}
+        self._imports: dict[tuple[RootPath, frozenset[bytes]], frozenset[bytes]] = {}
 
     def find(self, name: str) -> Found | None:
         """Return what is at an absolute path; None when nothing is, or when the zone does not want it."""
@@ -76,16 +78,31 @@ class Files:
         """Whether an object defines or uses one of the symbols."""
         key = (found.real, symbols)
         if key not in self._mentions:
-            try:
-                descriptor = self.tree.open_node(found.real, found.node)
-            except SourceError as error:
-                self.troubles[found.real] = error.message
-                return False
-            try:
-                self._mentions[key] = mentions(descriptor, elf, symbols)
-            finally:
-                os.close(descriptor)
+            with self._opened(found) as descriptor:
+                self._mentions[key] = descriptor is not None and mentions(descriptor, elf, symbols)
         return self._mentions[key]
+
+    def imports(self, found: Found, elf: Elf, symbols: frozenset[bytes]) -> frozenset[bytes]:
+        """Return those of the symbols that an object uses and others define."""
+        key = (found.real, symbols)
+        if key not in self._imports:
+            with self._opened(found) as descriptor:
+                self._imports[key] = frozenset() if descriptor is None else imports(descriptor, elf, symbols)
+        return self._imports[key]
+
+    @contextmanager
+    def _opened(self, found: Found) -> Iterator[int | None]:
+        """Open a file for a while; None when it cannot be read."""
+        try:
+            descriptor = self.tree.open_node(found.real, found.node)
+        except SourceError as error:
+            self.troubles[found.real] = error.message
+            yield None
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def text(self, name: str) -> str | None:
         """Return a whole text file, the zone's own or the source's; None when there is none or it is huge."""
@@ -137,17 +154,11 @@ class Files:
         return None if node is None else Found(name, here, node, tuple(links), tuple(crossed))
 
     def _read(self, found: Found) -> Content:
-        nothing = Content(None, b"")
-        try:
-            descriptor = self.tree.open_node(found.real, found.node)
-        except SourceError as error:
-            self.troubles[found.real] = error.message
-            return nothing
-        try:
-            head = os.pread(descriptor, LINE, 0)
-            return Content(read_elf(descriptor) if head.startswith(MAGIC) else None, head)
-        except SourceError as error:
-            self.troubles[found.real] = error.message
-            return nothing
-        finally:
-            os.close(descriptor)
+        with self._opened(found) as descriptor:
+            if descriptor is not None:
+                try:
+                    head = os.pread(descriptor, MOST, 0)
+                    return Content(read_elf(descriptor) if head.startswith(MAGIC) else None, head)
+                except SourceError as error:
+                    self.troubles[found.real] = error.message
+        return Content(None, b"")

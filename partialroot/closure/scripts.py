@@ -1,6 +1,7 @@
-r"""``#!`` lines as Linux reads them, and the program that env is told to run.
+r"""``#!`` lines as Linux and illumos read them, and the program that env is told to run.
 
-Facts: Linux, fs/binfmt_script.c (256 bytes, one argument); GNU coreutils, env(1) and its split-string (-S).
+Facts: Linux, fs/binfmt_script.c (256 bytes, one argument); GNU coreutils, env(1) and its split-string (-S);
+illumos, exec/intp/intp.c (1024 bytes, the second word is the argument, further ones are dropped).
 """
 
 import os
@@ -11,8 +12,11 @@ from typing import NamedTuple
 LINE = 256
 """As many bytes of a file the kernel looks at (BINPRM_BUF_SIZE, since Linux 5.1)."""
 
+MOST = 1024
+"""The same of illumos (INTPSZ)."""
+
 DEEPEST = 5
-"""As many scripts the kernel goes through, each the interpreter of the one before, until ELOOP."""
+"""As many scripts both kernels go through, each the interpreter of the one before, until ELOOP."""
 
 _BLANKS = b" \t"
 _SPLIT = re.compile(r"(?:-[i0v]*S|--split-string=)(.*)", re.DOTALL)
@@ -40,6 +44,18 @@ def shebang(head: bytes) -> Shebang | None:
     name = re.split(rb"[ \t]", line, maxsplit=1)[0]
     argument = line[len(name) :].lstrip(_BLANKS)
     return Shebang(os.fsdecode(name), os.fsdecode(argument) if argument else None) if name else None
+
+
+def shebang_of_illumos(head: bytes) -> Shebang | None:
+    """Return what runs a script on illumos; None when its kernel does not: the line must end with a newline.
+
+    A carriage return is a part of the last word.
+    """
+    line, newline, _ = head[2:MOST].partition(b"\n")
+    words = re.split(rb"[ \t]+", line.strip(_BLANKS))
+    if not (head.startswith(b"#!") and newline and words[0]):
+        return None
+    return Shebang(os.fsdecode(words[0]), os.fsdecode(words[1]) if len(words) > 1 else None)
 
 
 def _line(head: bytes) -> bytes:

@@ -1,37 +1,82 @@
 """How dynamic linkers find what an object needs: one module per kind of linker.
 
-Which kind is decided per object, by the linker its program names: that is the place for further kinds.
+Which kind is decided per object: by the linker its program names and its machine, for a library by the linker
+for its machine that the source has.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
-from partialroot.closure.elf import Abi, Elf
-from partialroot.closure.files import Files
+from partialroot.closure.elf import Elf
+from partialroot.closure.files import Files, Found
+from partialroot.closure.linker import musl, sunos
+from partialroot.closure.linker.common import Loading
 from partialroot.closure.linker.glibc import Glibc
+from partialroot.closure.linker.load import LinkMap
+from partialroot.closure.linker.musl import Musl
 from partialroot.closure.linker.ports import port
 from partialroot.closure.linker.rtld import FALLBACK, read_rtld
+from partialroot.closure.linker.sunos import Sunos
+from partialroot.closure.linker.sunos_load import SunosMap
+
+AnyLinker = Glibc | Musl | Sunos
 
 
 class Linkers:
-    """The dynamic linkers that the zone's programs name."""
+    """The dynamic linkers that the zone's programs name; ``lean`` leaves out what illumos loads lazily."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, lean: bool) -> None:
         self._files = files
-        self._linkers: dict[tuple[str, Abi], Glibc | None] = {}
+        self._lean = lean
+        self._linkers: dict[object, AnyLinker | None] = {}
 
-    def __iter__(self) -> Iterator[Glibc]:
+    def __iter__(self) -> Iterator[AnyLinker]:
         return (linker for linker in self._linkers.values() if linker is not None)
 
-    def of(self, elf: Elf) -> Glibc | None:
+    def of(self, elf: Elf) -> AnyLinker | None:
         """Return the linker of a program, or of its ABI for a library; None if it is of no known kind."""
-        name = elf.interpreter or port(elf).interpreter
-        key = (name, elf.abi)
+        name = elf.interpreter or self._usual(elf)
+        key = (sunos.kernel_name(name), elf.abi, elf.config)
         if key not in self._linkers:
             self._linkers[key] = self._open(name, elf)
         return self._linkers[key]
 
-    def _open(self, name: str, elf: Elf) -> Glibc | None:
+    def load(self, linker: AnyLinker) -> Loading:
+        """Return what loads for a linker, with nothing loaded yet."""
+        return SunosMap(linker, self._lean) if isinstance(linker, Sunos) else LinkMap(linker)
+
+    def names_of_interpreter(self, elf: Elf, found: Found) -> tuple[str, ...]:
+        """Return the names of a program's linker that the zone shall have.
+
+        On illumos that is what the kernel looks up instead, and the name in the program too where it is
+        there, for debuggers and the like that use it.
+        """
+        if elf.interpreter is None or not sunos.is_sunos(elf.interpreter, elf):
+            return () if elf.interpreter is None else (elf.interpreter,)
+        name = elf.interpreter.replace("$ORIGIN", found.real.parent)
+        names = dict.fromkeys(one for one in (sunos.kernel_name(name), name) if self._files.find(one))
+        return tuple(names) or (name,)
+
+    @cached_property
+    def is_sunos(self) -> bool:
+        """Whether the source is illumos: it has one of its linkers, for a machine of its kind."""
+        linkers = [self._files.file(name) for name in sunos.LINKERS.values()]
+        elves = [self._files.content(found).elf for found in linkers if found is not None]
+        return any(elf is not None and elf.abi.machine in sunos.LINKERS for elf in elves)
+
+    def _usual(self, elf: Elf) -> str:
+        """Return the name of the linker for a library."""
+        usual = port(elf).interpreter
+        names = (usual, musl.usual(elf), sunos.LINKERS.get(elf.abi.machine))
+        return next((name for name in names if name and self._files.file(name)), usual)
+
+    def _open(self, name: str, elf: Elf) -> AnyLinker | None:
+        if sunos.is_sunos(name, elf):
+            found = self._files.file(sunos.kernel_name(name)) or self._files.file(name)
+            return Sunos(self._files, found, elf, elf.config)
         found = self._files.file(name)
+        if musl.is_musl(name):
+            return Musl(self._files, found, elf, name)
         if found is None:
             return Glibc(self._files, None, elf, FALLBACK)
         rtld = read_rtld(self._files.data(found), found.real.name)

@@ -7,12 +7,12 @@ LD_LIBRARY_PATH and preloading play no role.
 
 import re
 from functools import cached_property
-from typing import NamedTuple
 
 from partialroot.closure import ldcache
 from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
 from partialroot.closure.linker import hwcaps
+from partialroot.closure.linker.common import Choice, Library, Scope
 from partialroot.closure.linker.hwcaps import Subdirectory
 from partialroot.closure.linker.ports import X86_64, links_with, port
 from partialroot.closure.linker.rtld import Rtld
@@ -24,33 +24,13 @@ _LAST_LEGACY = (2, 36)
 """The last release that looks into subdirectories like tls and haswell, and had a platform of its own."""
 
 
-class Library(NamedTuple):
-    """A file that can be linked. ``entry`` is set when only the cache leads to it."""
-
-    found: Found
-    elf: Elf
-    entry: ldcache.Library | None = None
-
-
-class Choice(NamedTuple):
-    """What a search for a name ends with.
-
-    ``library`` is what the linker takes here, ``variants`` what it would take on other processors.
-    ``refused`` is a file that makes the linker give up: it is no ELF object, or a damaged one. ``shut`` is
-    True when something that the zone excludes was passed.
-    """
-
-    library: Library | None
-    variants: tuple[Library, ...] = ()
-    refused: str | None = None
-    shut: bool = False
-
-
 class Glibc:
     """The search of one dynamic linker, for objects of its own ABI (that of ``like``).
 
     ``interpreter`` is None when the source does not have the linker. Every answer is remembered.
     """
+
+    unwinder = "libgcc_s.so.1"
 
     def __init__(self, files: Files, interpreter: Found | None, like: Elf, rtld: Rtld) -> None:
         self.files = files
@@ -79,6 +59,22 @@ class Glibc:
         search = _Search(self, path)
         search.consider(path)
         return search.choice()
+
+    def scope(self, elf: Elf, origin: str, inherited: tuple[str, ...]) -> Scope:
+        """Return where an object's needs are sought, and what of that those it loads inherit."""
+        if elf.runpath is not None:  # a DT_RPATH beside it is ignored, by those it loads too
+            return Scope(self.directories(elf.runpath, origin), inherited)
+        own = () if elf.rpath is None else self.directories(elf.rpath, origin)
+        return Scope(own + inherited, own + inherited)
+
+    @property
+    def default_directory(self) -> str:
+        """The first of the directories that are searched by default."""
+        return self.rtld.directories[0]
+
+    def names(self, library: Library) -> tuple[str | None, ...]:
+        """Return the names by which a loaded object is known."""
+        return library.found.name, library.elf.soname
 
     def links_with(self, elf: Elf) -> bool:
         """Whether an object is for this linker."""

@@ -1,16 +1,14 @@
-"""In which order glibc loads what a program needs, and what counts as loaded already: elf/dl-deps.c.
+"""In which order glibc and musl load what a program needs, and what counts as loaded already.
 
 Breadth first; a filter's objects come right before the one that names them. A name is not searched again
-when it is the name, the path or the DT_SONAME of something loaded; a file is not loaded twice.
+when something loaded is known by it; a file is not loaded twice. Facts: glibc, elf/dl-deps.c; musl,
+ldso/dynlink.c.
 """
 
-from typing import NamedTuple
-
 from partialroot.closure import notes
-from partialroot.closure.linker.glibc import Choice, Glibc, Library
-
-UNWINDER = "libgcc_s.so.1"
-"""What libc opens when a thread is ended or cancelled (misc/unwind-link.c)."""
+from partialroot.closure.linker.common import Absent, Choice, Edge, Library
+from partialroot.closure.linker.glibc import Glibc
+from partialroot.closure.linker.musl import Musl
 
 _UNWINDING = (b"pthread_cancel", b"pthread_exit")
 _LIBC = ("libc.so.6", "libpthread.so.0")
@@ -18,42 +16,23 @@ _LIBC = ("libc.so.6", "libpthread.so.0")
 _RULES = {"needed": "needed", "filter": "filter", "auxiliary": "filter"}
 
 
-class Edge(NamedTuple):
-    """``origin`` needs ``library`` by ``rule``; ``variant`` if the linker maps something else here."""
-
-    rule: str
-    origin: str
-    library: Library
-    variant: bool
-
-
-class Absent(NamedTuple):
-    """A name that led to nothing, with what the search says of it."""
-
-    rule: str
-    origin: str
-    name: str
-    choice: Choice
-
-
 class Loaded:
     """An object in the map. ``path`` is where its needs are sought, ``chain`` what those inherit of it."""
 
     __slots__ = ("chain", "done", "library", "origin", "path", "variant")
 
-    def __init__(self, linker: Glibc, library: Library, caller: "Loaded | None", variant: bool) -> None:
+    path: tuple[str, ...]
+    chain: tuple[str, ...]
+
+    def __init__(
+        self, linker: Glibc | Musl, library: Library, caller: "Loaded | None", variant: bool
+    ) -> None:
         self.library = library
         self.variant = variant
         self.done = False
         self.origin = library.found.name.rpartition("/")[0] or "/"
-        elf = library.elf
         inherited: tuple[str, ...] = () if caller is None else caller.chain
-        if elf.runpath is not None:  # a DT_RPATH beside it is ignored, by those it loads too
-            self.chain: tuple[str, ...] = inherited
-            self.path = linker.directories(elf.runpath, self.origin)
-        else:
-            own = () if elf.rpath is None else linker.directories(elf.rpath, self.origin)
-            self.chain = self.path = own + inherited
+        self.path, self.chain = linker.scope(library.elf, self.origin, inherited)
 
 
 class LinkMap:
@@ -62,7 +41,7 @@ class LinkMap:
     ``edges`` says what needs what, each thing after what first needs it; ``absent`` what is not there.
     """
 
-    def __init__(self, linker: Glibc) -> None:
+    def __init__(self, linker: Glibc | Musl) -> None:
         self.edges: list[Edge] = []
         self.absent: list[Absent] = []
         self._linker = linker
@@ -92,12 +71,14 @@ class LinkMap:
         self._follow_notes()
 
     def _open_unwinder(self) -> None:
-        """Load what libc opens to end or cancel a thread; without it the process is aborted."""
-        files = self._linker.files
-        for loaded in self._known if UNWINDER not in self._names else ():
+        """Load what glibc opens to end or cancel a thread, or the process is aborted (misc/unwind-link.c)."""
+        files, unwinder = self._linker.files, self._linker.unwinder
+        if unwinder is None or unwinder in self._names:
+            return
+        for loaded in self._known:
             found, elf = loaded.library.found, loaded.library.elf
             if elf.soname not in _LIBC and files.mentions(found, elf, _UNWINDING):
-                self._reach(UNWINDER, loaded, "dlopen", found.real)
+                self._reach(unwinder, loaded, "dlopen", found.real)
                 self._run()
                 return
 
@@ -130,7 +111,7 @@ class LinkMap:
 
     def _load_needs_of(self, loaded: Loaded, at: int) -> None:
         """Append what is needed to the known objects, but filters' objects before ``loaded``, at ``at``."""
-        for kind, text in loaded.library.elf.needs:
+        for kind, text, _ in loaded.library.elf.needs:
             name = self._linker.expand(text, loaded.origin) or text
             target = self._reach(name, loaded, _RULES[kind], loaded.library.found.real, kind != "auxiliary")
             if target is not None and kind != "needed" and self._known.index(target) > at:
@@ -168,7 +149,7 @@ class LinkMap:
         loaded = Loaded(self._linker, library, caller, variant)
         self._known.append(loaded)
         self._files[library.found.node.dev, library.found.node.ino] = loaded
-        for name in (library.found.name, library.elf.soname):
+        for name in self._linker.names(library):
             if name is not None:
                 self._names.setdefault(name, loaded)
         return loaded

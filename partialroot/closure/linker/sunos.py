@@ -1,0 +1,152 @@
+"""Where illumos' dynamic linker, ld.so.1, finds a library: sgs/rtld, paths.c, analyze.c and elf.c.
+
+In this order, for a bare name: LD_LIBRARY_PATH of a configuration file, the path of the needing object and of
+no other, the default directories. DT_RPATH and DT_RUNPATH are the same. What is no object of the right class
+is passed over. The environment plays no role.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from partialroot.closure.elf import Elf
+from partialroot.closure.files import Files, Found
+from partialroot.closure.linker import crle
+from partialroot.closure.linker.common import Choice, Library
+
+X86, X86_64 = 3, 62
+LINKERS = {X86: "/lib/ld.so.1", X86_64: "/lib/amd64/ld.so.1"}
+"""The linker of each machine, by its real path, which is also its DT_SONAME."""
+
+ISALIST = ("amd64", "pentium_pro+mmx", "pentium_pro", "pentium+mmx", "pentium", "i486", "i386", "i86")
+"""Instruction sets, the best first, the same for every process (i86pc/os/startup.c, setx86isalist)."""
+
+_DIRECTORIES = {X86: ("/lib", "/usr/lib"), X86_64: ("/lib/64", "/usr/lib/64")}  # elf.c, _elf_def_dirs
+_SECURE = {X86: ("/lib/secure", "/usr/lib/secure"), X86_64: ("/lib/secure/64", "/usr/lib/secure/64")}
+_CONFIG = {X86: "/var/ld/ld.config", X86_64: "/var/ld/64/ld.config"}  # crle(1)
+_TOKEN = re.compile(
+    r"\$(ORIGIN|OSNAME|OSREL|PLATFORM|MACHINE)"
+)  # braces are not understood (paths.c, expand)
+_VALUES = {"OSNAME": "SunOS", "OSREL": "5.11", "PLATFORM": "i86pc", "MACHINE": "i86pc"}
+_ALL_IN = re.compile(r"(/.*)/\$(?:CAPABILITY|HWCAP)")
+
+
+class Element(NamedTuple):
+    """A directory of a path; ``moves`` with the object, as set-id programs do not allow."""
+
+    directory: str
+    moves: bool
+
+
+def is_sunos(interpreter: str, elf: Elf) -> bool:
+    """Whether a program of this machine that names this linker is one of illumos, never by its OS ABI."""
+    return elf.abi.machine in LINKERS and interpreter.rpartition("/")[2] == "ld.so.1"
+
+
+def kernel_name(interpreter: str) -> str:
+    """Return what the kernel looks up for a program's interpreter (exec/elf/elf.c, USR_LIB_RTLD).
+
+    These two spellings lose their /usr; every other is taken literally.
+    """
+    short = interpreter.removeprefix("/usr")
+    return short if short in LINKERS.values() else interpreter
+
+
+class Sunos:
+    """The search of ld.so.1 for objects of one class; ``config`` is a program's own configuration file."""
+
+    def __init__(self, files: Files, interpreter: Found | None, like: Elf, config: str | None = None) -> None:
+        self.files = files
+        self.interpreter = interpreter
+        self.bits = like.abi.bits
+        self.secure = _SECURE[like.abi.machine]
+        self._abi = like.abi
+        self._defaults = _DIRECTORIES[like.abi.machine]
+        self._file = files.file(config or _CONFIG[like.abi.machine])
+        self._config = self._read_config()
+        self._choices: dict[tuple[str, tuple[str, ...], bool], Choice] = {}
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """The names of what the configuration file makes every program load."""
+        return self._config.preload
+
+    def search(self, name: str, directories: tuple[str, ...], no_default: bool) -> Choice:
+        """Search for a bare name; ``no_default`` is the needing object's flag DF_1_NODEFLIB."""
+        key = (name, directories, no_default)
+        choice = self._choices.get(key)
+        if choice is None:
+            choice = self._choices[key] = self._search(*key)
+        return choice
+
+    def open(self, path: str) -> Choice:
+        """Take a name that is a path: there is nothing to search, but perhaps a directory to read."""
+        every = _ALL_IN.fullmatch(path)
+        if every is not None:
+            return self._every(every[1])
+        library = self._take(path)
+        return Choice(library, shut=path in self.files.shut)
+
+    def elements(self, path: str, origin: str) -> Iterator[Element]:
+        """Split a path of an object whose real directory is ``origin`` (paths.c, expand_paths).
+
+        What is relative to the working directory is left out: a zone's programs may run anywhere.
+        """
+        for text in re.split("[:;]", path):
+            for one in self.expand(text, origin):
+                if one.startswith("/"):
+                    yield Element(one.rstrip("/") or "/", "$ORIGIN" in text)
+
+    def expand(self, text: str, origin: str) -> tuple[str, ...]:
+        """Replace tokens: $ISALIST makes several texts of one, the best first."""
+        if "$" not in text:
+            return (text,)
+        values = _VALUES | {"ORIGIN": origin}
+        one = _TOKEN.sub(lambda match: values[match[1]], text)
+        if "$ISALIST" not in one:
+            return (one,)
+        return tuple(one.replace("$ISALIST", isa, 1) for isa in ISALIST)
+
+    def is_interpreter(self, name: str) -> bool:
+        """Whether a filter names the linker itself: it is compared as text, no file is opened (elf.c)."""
+        return name == "/usr" + LINKERS[self._abi.machine]
+
+    def _read_config(self) -> crle.Config:
+        config = None if self._file is None else crle.parse(self.files.data(self._file), self._abi)
+        if self._file is not None and config is not None and config.alternatives:
+            self.files.troubles[self._file.real] = "names alternative objects, which are not looked for"
+        return config or crle.NOTHING
+
+    def _search(self, name: str, directories: tuple[str, ...], no_default: bool) -> Choice:
+        config = self._config
+        defaults = self._defaults if config.directories is None else config.directories
+        choice = self._look(name, (*config.before, *directories, *(() if no_default else defaults)))
+        if config == crle.NOTHING or choice.library is None:
+            return choice
+        plain = self._look(name, (*directories, *(() if no_default else self._defaults))).library
+        if plain is not None and plain.found.real == choice.library.found.real:
+            return choice
+        return choice._replace(library=choice.library._replace(config=self._file))
+
+    def _look(self, name: str, directories: tuple[str, ...]) -> Choice:
+        """Take the first object that fits; what does not is passed over (analyze.c, load_so)."""
+        shut = False
+        for directory in directories:
+            path = f"{directory}/{name}"
+            library = self._take(path)
+            if library is not None:
+                return Choice(library)
+            shut |= path in self.files.shut
+        return Choice(None, shut=shut)
+
+    def _every(self, directory: str) -> Choice:
+        """Take all objects of a directory that fit: each is the best for some processor (cap.c, cap_dir)."""
+        found = self.files.find(directory)
+        names = () if found is None else self.files.tree.names(found.real)
+        libraries = [one for name in names if (one := self._take(f"{directory}/{name}")) is not None]
+        return Choice(libraries[0] if libraries else None, tuple(libraries[1:]))
+
+    def _take(self, path: str) -> Library | None:
+        found = self.files.file(path)
+        elf = None if found is None else self.files.content(found).elf
+        return None if found is None or elf is None or elf.abi != self._abi else Library(found, elf)

@@ -1,0 +1,143 @@
+"""What illumos' dynamic linker loads for a program: sgs/rtld, analyze.c and elf.c.
+
+Every need is searched for with the path of the object that has it; what was loaded before is recognised by
+its inode only, not by its name. Most needs of illumos' own objects are lazy: loaded when they are first used.
+"""
+
+from collections import deque
+
+from partialroot.closure.elf import Need
+from partialroot.closure.linker.common import Absent, Choice, Edge, Library
+from partialroot.closure.linker.sunos import Sunos
+
+_SET_ID = 0o6000
+_OPENED = {"nss_dns.so.1": "libresolv.so.2"}  # nsswitch/dns/common/dns_mt.c
+_DIGESTING = frozenset((b"sem_open", b"shm_open", b"mq_open"))
+_DIGESTS = "libmd.so.1"  # what libc opens for these
+
+
+class SunosMap:
+    """What one program, or one module on its own, gets loaded; with ``lean`` without lazy needs.
+
+    ``edges`` says what needs what, each thing after what first needs it; ``absent`` what is not there.
+    """
+
+    def __init__(self, linker: Sunos, lean: bool) -> None:
+        self.edges: list[Edge] = []
+        self.absent: list[Absent] = []
+        self._linker = linker
+        self._lean = lean
+        self._secure = False
+        self._known: dict[tuple[int, int], Library] = {}
+        self._hard: deque[Library] = deque()
+        self._soft: deque[Library] = deque()
+
+    def start(self, library: Library) -> None:
+        """Begin with a program, or with a library as if it were one; the linker itself loads nothing.
+
+        Its own needs are for debugging only (rtld/Makefile.com).
+        """
+        interpreter = self._linker.interpreter
+        if interpreter is not None and interpreter.real == library.found.real:
+            return
+        self._secure = bool(library.found.node.mode & _SET_ID)
+        self._add(library, soft=False)
+        if library.elf.interpreter is not None and not self._secure:
+            for name in self._linker.preload:
+                self._follow(Need("needed", name), library, soft=False)
+        self._run()
+
+    def open(self, name: str, rule: str, origin: str) -> Library | None:
+        """Load what libc opens by name at run time (dlopen), and all it needs."""
+        choice = self._linker.open(name) if "/" in name else self._linker.search(name, (), False)
+        if choice.library is None:
+            self.absent.append(Absent(rule, origin, name, choice))
+        else:
+            self._take(choice, rule, origin, soft=False)
+            self._run()
+        return choice.library
+
+    def follow_openings(self) -> None:
+        """Load what is known to be opened at run time, and does not work without."""
+        files = self._linker.files
+        for library in list(self._known.values()):
+            name = _OPENED.get(library.found.real.name)
+            if name is None and files.imports(library.found, library.elf, _DIGESTING):
+                name = _DIGESTS
+            if name is not None:
+                self.open(name, "dlopen", library.found.real)
+
+    def _run(self) -> None:
+        """Load the needs of all that is known: first where a lack stops the program from starting."""
+        while self._hard or self._soft:
+            soft = not self._hard
+            library = (self._soft if soft else self._hard).popleft()
+            for need in library.elf.needs:
+                if not (need.when and self._lean):
+                    self._follow(need, library, soft or bool(need.when))
+        self.absent = [self._loaded_before(one) for one in self.absent]
+
+    def _follow(self, need: Need, caller: Library, soft: bool) -> None:
+        """Load one need; a filter may name several objects, of which one at least must be there."""
+        origin = caller.found.real
+        rule = "needed" if need.kind == "needed" else "filter"
+        names = [need.name] if rule == "needed" else need.name.split(":")
+        choices = [
+            self._choose(name, caller)
+            for name in names
+            if rule == "needed" or not self._linker.is_interpreter(name)
+        ]
+        for choice in choices:
+            self._take(choice, rule, origin, soft)
+        if choices and need.kind != "auxiliary" and not any(choice.library for choice in choices):
+            self.absent.append(Absent(rule, origin, need.name, choices[0], soft))
+
+    def _choose(self, text: str, caller: Library) -> Choice:
+        """Return the first that is there of what a name with tokens stands for."""
+        linker, choice = self._linker, Choice(None)
+        for name in linker.expand(text, caller.found.real.parent):
+            if "/" in name:
+                choice = linker.open(name)
+            else:
+                choice = linker.search(name, self._path(caller), caller.elf.no_default)
+            if choice.library is not None:
+                break
+        return choice
+
+    def _path(self, caller: Library) -> tuple[str, ...]:
+        """Return where the needs of an object are sought first.
+
+        In a set-id program, what moves with the object counts only if it is trusted, or used already (util.c,
+        security; paths.c, is_path_secure).
+        """
+        if caller.elf.last_path is None:
+            return ()
+        elements = self._linker.elements(caller.elf.last_path, caller.found.real.parent)
+        if not self._secure:
+            return tuple(one.directory for one in elements)
+        trusted = {*self._linker.secure, *(str(one.found.real.parent) for one in self._known.values())}
+        return tuple(one.directory for one in elements if not one.moves or one.directory in trusted)
+
+    def _take(self, choice: Choice, rule: str, origin: str, soft: bool) -> None:
+        for library in () if choice.library is None else (choice.library, *choice.variants):
+            node = library.found.node
+            known = self._known.get((node.dev, node.ino)) or self._add(library, soft)
+            other = known.found.real != library.found.real
+            self.edges.append(Edge(rule, origin, library, other or library is not choice.library))
+
+    def _add(self, library: Library, soft: bool) -> Library:
+        self._known[library.found.node.dev, library.found.node.ino] = library
+        (self._soft if soft else self._hard).append(library)
+        return library
+
+    def _loaded_before(self, absent: Absent) -> Absent:
+        """After the search has failed a name is compared with the names of all that is loaded (load_so).
+
+        Whether that is loaded before depends on the order, so the object is not relied on without a word.
+        """
+        for library in () if absent.remark else self._known.values():
+            if absent.name in (library.found.name.rpartition("/")[2], library.found.real.name):
+                self.edges.append(Edge(absent.rule, absent.origin, library))
+                remark = f" (only because {library.found.real} is loaded by others)"
+                return absent._replace(soft=True, remark=remark)
+        return absent

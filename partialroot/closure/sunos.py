@@ -1,0 +1,99 @@
+"""What illumos' libraries open by configuration: name services, PAM, password hashes and transports."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from partialroot.closure.following import Following, grown
+from partialroot.closure.linker.sunos import Sunos
+from partialroot.closure.modules import sunos_conf, sunos_nss, sunos_pam
+from partialroot.model import Item, Reason
+
+_LIBC, _LIBPAM = "libc.so.1", "libpam.so.1"
+_NETCONFIG = "/etc/netconfig"
+_CRYPT_CONF = "/etc/security/crypt.conf"
+
+
+class _Use(NamedTuple):
+    """What is opened for objects that use one of the symbols: ``files``, and the modules ``table`` names."""
+
+    symbols: frozenset[bytes]
+    files: tuple[str, ...]
+    table: str = ""
+    modules: Callable[[str, int], tuple[str, ...]] = lambda text, bits: ()
+
+
+_USES = (
+    # libc, gen/crypt.c and libsecdb: the modules for every hash a password may have.
+    _Use(
+        frozenset((b"crypt", b"crypt_gensalt", b"crypt_genhash_impl")),
+        (_CRYPT_CONF, "/etc/security/policy.conf"),
+        _CRYPT_CONF,
+        sunos_conf.crypt_modules,
+    ),
+    # libnsl, netdir/netdir.c: programs that use transports other than the built-in ones.
+    _Use(
+        frozenset(
+            b"t_open netdir_getbyname netdir_getbyaddr rpcb_set rpcb_getaddr svc_create svc_tp_create "
+            b"svc_tli_create clnt_create clnt_tp_create clnt_tli_create".split()
+        ),
+        (_NETCONFIG,),
+        _NETCONFIG,
+        sunos_conf.transport_modules,
+    ),
+    # libnsl, nss/gethostbyname_r.c, and libsocket: no name is looked up without it.
+    _Use(
+        frozenset(
+            b"getaddrinfo getnameinfo gethostbyname gethostbyaddr gethostbyname_r gethostbyaddr_r "
+            b"getipnodebyname getipnodebyaddr getservbyname getservbyport".split()
+        ),
+        (_NETCONFIG,),
+    ),
+)
+_SYMBOLS = frozenset[bytes]().union(*(use.symbols for use in _USES))
+
+
+def name_services(walk: Following, databases: Iterable[Item], nsswitch: str) -> None:
+    """Add the modules that look up the databases, once for each class of programs (libc, nss_deffinder.c)."""
+    linkers = walk.linkers_with(Sunos, _LIBC)
+    for item in databases if linkers else ():
+        reason = Reason("nss", item.where)
+        for linker in linkers:
+            for service in sunos_nss.services(nsswitch, item.text):
+                walk.open(linker, sunos_nss.module(service), reason, "warning")
+        if item.text in sunos_nss.OF_THE_NETWORK:
+            walk.add(_NETCONFIG, reason)
+
+
+def pluggable_modules(walk: Following, services: Iterable[Item]) -> None:
+    """Add pam.conf and the modules of the services' stacks; none may be missing (libpam, load_modules)."""
+    linkers = walk.linkers_with(Sunos, _LIBPAM) or walk.linkers_with(Sunos, _LIBC)
+    for item in services if linkers else ():
+        stack = sunos_pam.stack(item.text, item.where, walk.files.text)
+        for path, origin in stack.files:
+            walk.add(path, Reason("pam", walk.real(origin)))
+        for path, origin in stack.absent:
+            walk.result.miss(path, origin, "error")
+        for linker in linkers:
+            for step in stack.steps:
+                module = sunos_pam.module_path(step.module, linker.bits)
+                walk.open(linker, module, Reason("pam", walk.real(step.origin)), step.severity)
+
+
+def openings(walk: Following) -> None:
+    """Add what libc and libnsl open for the objects in the zone, by what these use of them."""
+    done: set[tuple[_Use, int]] = set()
+    for linker, library in grown(walk.libraries):
+        if not isinstance(linker, Sunos):
+            continue
+        used = walk.files.imports(library.found, library.elf, _SYMBOLS)
+        for use in _USES:
+            if use.symbols & used and (use, linker.bits) not in done:
+                done.add((use, linker.bits))
+                _open(walk, linker, use, Reason("dlopen", library.found.real))
+
+
+def _open(walk: Following, linker: Sunos, use: _Use, reason: Reason) -> None:
+    for path in use.files:
+        walk.add(path, reason)
+    for module in use.modules(walk.files.text(use.table) or "", linker.bits) if use.table else ():
+        walk.open(linker, module, Reason("dlopen", walk.real(use.table)), "warning")
