@@ -18,8 +18,9 @@ def write(root: Path, made: Iterable["Made"]) -> None:
     sadm = root / "var/sadm"
     (sadm / "install").mkdir(parents=True, exist_ok=True)
     (sadm / "install/contents").write_text("".join(map(_line, made)) + HEAD)
+    everywhere = {package for one in made if one.row.mark != "g" for package in one.row.packages}
     for package in sorted({package for one in made for package in one.row.packages}):
-        _pkginfo(sadm / "pkg" / package, package)
+        _pkginfo(sadm / "pkg" / package, package, package not in everywhere)
     for one in made:
         if one.row.kind == "e":
             for package in one.row.packages:
@@ -47,7 +48,8 @@ def _line(made: "Made") -> str:
     return f"{row.path} {attributes} {content} {packages}\n"
 
 
-def _pkginfo(directory: Path, package: str) -> None:
+def _pkginfo(directory: Path, package: str, is_global: bool) -> None:
+    """Write the parameters of a package; one that is ``is_global`` has nothing for other zones."""
     directory.mkdir(parents=True)
     values = {
         "PKG": package,
@@ -57,6 +59,9 @@ def _pkginfo(directory: Path, package: str) -> None:
         "CATEGORY": "system",
         "BASEDIR": "/",
         "CLASSES": "none preserve",
+        "SUNW_PKG_ALLZONES": "false",
+        "SUNW_PKG_HOLLOW": "false",
+        "SUNW_PKG_THISZONE": "true" if is_global else "false",
     }
     (directory / "pkginfo").write_text("".join(f"{key}={value}\n" for key, value in values.items()))
 

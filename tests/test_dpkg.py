@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from partialroot.errors import PartialRootError, SourceError
 from partialroot.paths import RootPath
-from partialroot.source.packages import NoPackages, Packages, apt, open_packages, pristine
+from partialroot.source.packages import NoPackages, Packages, Recorded, apt, open_packages, pristine
 from partialroot.source.packages.apt import is_soname, library_packages
 from partialroot.source.packages.deb822 import stanzas
 from partialroot.source.packages.filelists import MANY, FileLists
@@ -206,7 +206,7 @@ def test_owners_are_the_same_when_many_are_asked(root: Path) -> None:
     ],
 )
 def test_checksums(root: Path, path: str, expected: str | None) -> None:
-    assert database(root).checksum(RootPath(path)) == expected
+    assert database(root).recorded(RootPath(path)) == (expected and Recorded("md5", expected))
 
 
 def test_pristine(root: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_root_without_a_database(tmp_path: Path) -> None:
     packages = database(tmp_path)
     assert isinstance(packages, NoPackages)
     assert packages.installed() == ()
-    nothing = packages.files("a"), packages.owner(RootPath("/a")), packages.checksum(RootPath("/a"))
+    nothing = packages.files("a"), packages.owner(RootPath("/a")), packages.recorded(RootPath("/a"))
     assert [*nothing, packages.supplier("a")] == [None] * 4
     assert not pristine(Tree(tmp_path), packages, RootPath("/a"))
 
@@ -231,7 +231,7 @@ def ask_everything(packages: Packages) -> None:
         packages.files(package)
     for path, _ in OWNERS:
         packages.owner(RootPath(path))
-        packages.checksum(RootPath(path))
+        packages.recorded(RootPath(path))
     packages.supplier("libx.so.1")
 
 

@@ -106,7 +106,7 @@ def test_the_same_files_are_pristine() -> None:
             for line in dpkg("--verify", package).splitlines()
         }
         for path in packages().files(package) or ():
-            if packages().checksum(path) and packages().owner(path) == package:
+            if packages().recorded(path) and packages().owner(path) == package:
                 assert pristine(tree(), packages(), path) == (path not in changed), path
 
 

@@ -52,6 +52,8 @@ def imports() -> dict[str, list[str]]:
 def content(path: str, mode: int) -> bytes:
     """Return what the regular file at ``path`` holds; no two have the same, but for empty ones."""
     text = _TEXTS / path[1:]
+    if path.endswith(".ignorelist"):
+        return "".join(f"{one}\n" for one in _ignored(posixpath.basename(path))).encode()
     if text.is_file():
         return text.read_bytes()
     if path in objects():
@@ -63,6 +65,17 @@ def content(path: str, mode: int) -> bytes:
     if _SCRIPT.fullmatch(path):
         return f"#!/sbin/sh\n# {path}\n".encode()
     return sunelf.make(_supposed(path))
+
+
+def _ignored(name: str) -> list[str]:
+    """Return the lines of one of Tribblix' lists of what its zones must not have."""
+    tops = {"lib": ("lib/svc/",), "sparse": ("etc/",), "whole": ("lib/", "sbin/", "usr/")}
+    kind = name.partition(".")[0]
+    if kind == "pkg":
+        return ["TRIBdev-dtrace-toolkit"]
+    paths = [row[0] for row in table("paths.tsv.gz") if row[1][1:] == "g"]
+    lists = {one: [path for path in paths if path.startswith(top)] for one, top in tops.items()}
+    return [f"/{path}" for path in lists[kind] if kind == "lib" or path not in lists["lib"]]
 
 
 def _described(line: Line) -> sunelf.Object:

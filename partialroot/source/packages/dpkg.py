@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 from partialroot.errors import PartialRootError, SourceError
-from partialroot.model import FileType
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.packages.apt import AptLists, is_soname
+from partialroot.source.packages.base import NoPackages, Recorded
 from partialroot.source.packages.deb822 import stanzas
 from partialroot.source.packages.filelists import FileLists
+from partialroot.source.packages.spellings import Spellings
 from partialroot.source.tree import Tree
 
 DPKG = RootPath("/var/lib/dpkg")
@@ -54,12 +55,13 @@ class _Diversion(NamedTuple):
     package: str
 
 
-class Dpkg:
+class Dpkg(NoPackages):
     """The packages of a Debian root."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._apt = AptLists(tree)
+        self._spellings = Spellings(tree)
         self._sums: dict[str, dict[str, str]] = {}
 
     def installed(self) -> tuple[str, ...]:
@@ -86,16 +88,11 @@ class Dpkg:
         found = self._origin(path)
         return None if found is None else self._shown(found[0])
 
-    def checksum(self, path: RootPath) -> str | None:
-        """Return the MD5 (hex) recorded for a packaged file or a configuration file."""
+    def recorded(self, path: RootPath) -> Recorded | None:
+        """Return the MD5 recorded for a packaged file or a configuration file."""
         found = self._origin(path)
-        if found is None:
-            return None
-        base, listed = found
-        one = self._packages.get(self._shown(base))
-        if one is not None and listed in one.conffiles:
-            return one.conffiles[listed]
-        return self._md5sums(base).get(listed)
+        digest = None if found is None else self._digest(*found)
+        return None if digest is None else Recorded("md5", digest)
 
     def supplier(self, name: str) -> str | None:
         """Return the package that would supply a program, path, soname or ``package NAME``.
@@ -107,6 +104,12 @@ class Dpkg:
         if is_soname(name):
             return self._installed_library(name) or self._apt.library(name)
         return self._installed_program(name) or self._apt.program(name.removeprefix("package "))
+
+    def _digest(self, base: str, listed: str) -> str | None:
+        one = self._packages.get(self._shown(base))
+        if one is not None and listed in one.conffiles:
+            return one.conffiles[listed]
+        return self._md5sums(base).get(listed)
 
     def _supplier_of_path(self, text: str) -> str | None:
         try:
@@ -196,17 +199,6 @@ class Dpkg:
     def _diverted(self) -> dict[str, _Diversion]:
         return {one.origin: one for one in self._diversions}
 
-    @cached_property
-    def _aliases(self) -> tuple[tuple[RootPath, RootPath], ...]:
-        """Return (symlink, directory) for the root's top symlinks to directories: /bin and /usr/bin."""
-        tops = [ROOT / name for name in self._tree.names(ROOT)]
-        found = [(top, self._tree.resolve(top)) for top in tops]
-        return tuple(
-            (top, real.real)
-            for top, real in found
-            if real.links and real.real != ROOT and real.node is not None and real.node.type is FileType.DIR
-        )
-
     def _place(self, line: str, name: str) -> RootPath:
         """Return where the file is that package ``name`` lists as ``line``."""
         diversion = self._diverted.get(line)
@@ -219,7 +211,7 @@ class Dpkg:
 
     def _origin(self, path: RootPath) -> tuple[str, str] | None:
         """Return (base name of the package, path as it lists it) for a path of the root."""
-        for spelled in self._spellings(path):
+        for spelled in self._spellings.of(path):
             base = self._lister(spelled)
             if base is not None:
                 return base, spelled
@@ -237,16 +229,6 @@ class Dpkg:
             return self._lists.first(spelled)
         bases = self._lists.all(spelled)
         return next((base for base in bases if base.partition(":")[0] == diversion.package), None)
-
-    def _spellings(self, path: RootPath) -> Iterator[RootPath]:
-        """Yield the names by which packages may list what is at ``path``."""
-        real = self._tree.place(path)
-        yield real
-        if real != path:
-            yield path
-        for alias, directory in self._aliases:
-            if real.is_below(directory):
-                yield RootPath(alias + real[len(directory) :])
 
     def _md5sums(self, base: str) -> dict[str, str]:
         """Return the MD5 sums of a package by listed path."""

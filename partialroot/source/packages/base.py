@@ -1,0 +1,124 @@
+"""What every package database can be asked, and what one that knows nothing answers."""
+
+import hashlib
+import os
+from typing import NamedTuple, Protocol
+
+from partialroot.model import FileType
+from partialroot.paths import RootPath
+from partialroot.source.packages.sysv import SysvSum
+from partialroot.source.tree import Tree
+
+_CHUNK = 1 << 20
+
+
+class Recorded(NamedTuple):
+    """What a database recorded of a file as it was installed.
+
+    ``algorithm`` is md5, sha1 or sysv (module sysv), ``digest`` in hexadecimal. ``size`` in bytes and
+    ``mtime`` in whole seconds are None where the database has none.
+    """
+
+    algorithm: str
+    digest: str
+    size: int | None = None
+    mtime: int | None = None
+
+
+class Packages(Protocol):
+    """A package database. Raises SourceError when it is broken, naming the file."""
+
+    def installed(self) -> tuple[str, ...]:
+        """Return the names of the installed packages, sorted."""
+        ...
+
+    def files(self, package: str) -> tuple[RootPath, ...] | None:
+        """Return where a package's files and directories are (parents' symlinks followed).
+
+        None: it is not installed. SourceError: it is only partly.
+        """
+        ...
+
+    def group(self, name: str) -> tuple[str, ...] | None:
+        """Return the packages that a group of packages (a Tribblix overlay) stands for, sorted.
+
+        Those it requires are among them. None: there is no such group.
+        """
+        ...
+
+    def owner(self, path: RootPath) -> str | None:
+        """Return the package that installed ``path``; of a directory the first one by name."""
+        ...
+
+    def recorded(self, path: RootPath) -> Recorded | None:
+        """Return what the database recorded of the content of a packaged file."""
+        ...
+
+    def pristine_copy(self, path: RootPath) -> RootPath | None:
+        """Return where the source keeps a copy of a packaged file as it was shipped."""
+        ...
+
+    def global_only(self, path: RootPath) -> bool:
+        """Return whether only a global zone may have ``path``, and no other."""
+        ...
+
+    def supplier(self, name: str) -> str | None:
+        """Return the package that would supply a missing program, path, shared library or package."""
+        ...
+
+
+class NoPackages:
+    """The database of a source that has none: it knows nothing. Others inherit what they know nothing of."""
+
+    def installed(self) -> tuple[str, ...]:
+        """No package is installed."""
+        return ()
+
+    def files(self, package: str) -> tuple[RootPath, ...] | None:
+        """No package is installed."""
+        return None
+
+    def group(self, name: str) -> tuple[str, ...] | None:
+        """There are no groups."""
+        return None
+
+    def owner(self, path: RootPath) -> str | None:
+        """Nobody installed anything."""
+        return None
+
+    def recorded(self, path: RootPath) -> Recorded | None:
+        """Nothing was recorded."""
+        return None
+
+    def pristine_copy(self, path: RootPath) -> RootPath | None:
+        """No copies are kept."""
+        return None
+
+    def global_only(self, path: RootPath) -> bool:
+        """There are no global zones."""
+        return False
+
+    def supplier(self, name: str) -> str | None:
+        """Nobody knows."""
+        return None
+
+
+def pristine(tree: Tree, packages: Packages, path: RootPath) -> bool:
+    """Return whether the regular file at ``path`` is still as its package installed it.
+
+    A file of no package, or one whose package recorded no checksum, is not. Where the database recorded size
+    and time they must be the same too: 16 bits of checksum alone do not notice when two digits change places.
+    """
+    recorded = packages.recorded(path)
+    real, node, _ = tree.resolve(path)
+    if recorded is None or node is None or node.type is not FileType.FILE:
+        return False
+    if recorded.size not in (None, node.size) or recorded.mtime not in (None, node.mtime_ns // 10**9):
+        return False
+    digest = (
+        SysvSum() if recorded.algorithm == "sysv" else hashlib.new(recorded.algorithm, usedforsecurity=False)
+    )
+    with os.fdopen(tree.open_node(real, node), "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == recorded.digest

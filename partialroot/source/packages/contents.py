@@ -1,0 +1,116 @@
+"""The contents file of SVR4 packages: a line for each installed path (contents(5), libpkg's srchcfile.c).
+
+/usr/bin/login f none 4555 root bin 30732 44241 1700000000 SUNWcs
+/sbin/sh=../usr/bin/i86/ksh93 s none TRIBshell-ksh93
+/etc d none 0755 root sys SUNWcs *TRIBpackage-svr4:none
+"""
+
+import re
+from typing import NamedTuple
+
+from partialroot.errors import SourceError
+
+# How many fields stand between the type and the packages: the class, then what the type has (pkgserv.c).
+_FIELDS = {
+    **dict.fromkeys("?", 0),
+    **dict.fromkeys("sl", 1),
+    **dict.fromkeys("dxp", 4),
+    **dict.fromkeys("cb", 6),
+    **dict.fromkeys("fev", 7),
+}
+_BLANKS = re.compile(r"[ \t]+")
+_PATH = re.compile(r"/[^ \t=]*")
+_PACKAGE = re.compile(r"[-+*~!%@#]?(?P<name>[A-Za-z0-9][A-Za-z0-9+._-]*)\\?(:[^ ]*)?")
+_NUMBER = re.compile(r"[0-9]{1,20}")
+_MODE = re.compile(r"[0-7]{1,6}")
+
+
+class Entry(NamedTuple):
+    """An installed path. ``kind`` is one of f e v d x s l p c b, or ? where it is not known.
+
+    e is a file to be edited, v one that changes by itself, x a directory of one package alone. ``target`` is
+    that of a symlink or hard link. A regular file has ``size`` in bytes, ``checksum`` (16 bits, module sysv)
+    and ``mtime`` in seconds. None is what the database does not know.
+    """
+
+    path: str
+    kind: str
+    packages: tuple[str, ...]
+    category: str = "none"
+    target: str | None = None
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    size: int | None = None
+    checksum: int | None = None
+    mtime: int | None = None
+
+
+def index(text: str, where: str) -> dict[str, str]:
+    """Return the lines of a contents file by their paths. Raises SourceError, naming the file ``where``."""
+    lines: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line or line.startswith("#"):
+            continue
+        path = _PATH.match(line)
+        if path is None:
+            raise SourceError(f"line {number} does not begin with a path: {line[:60]!r}", path=where)
+        lines[path[0]] = line
+    return lines
+
+
+def parse(line: str, where: str) -> Entry:
+    """Return what a line says. Raises SourceError, naming the file ``where``."""
+    name, *words = _BLANKS.split(line.rstrip(" \t"))
+    path, equals, target = name.partition("=")
+    kind = words[0] if words else ""
+    count = _FIELDS.get(kind, len(words))
+    try:
+        if len(words) <= count or (equals and kind not in "sl"):
+            raise ValueError
+        packages = tuple(map(_package, words[count + 1 :]))
+        found = Entry(path, kind, packages, target=target or None)
+        return _with_fields(found, words[1 : count + 1])
+    except ValueError:
+        raise SourceError(f"a line cannot be understood: {line[:80]!r}", path=where) from None
+
+
+def _with_fields(entry: Entry, fields: list[str]) -> Entry:
+    """Add what the fields between the type and the packages say; a device's numbers are not kept."""
+    if not fields:
+        return entry
+    category, *fields = fields
+    if entry.kind in "cb":
+        fields = fields[2:]
+    entry = entry._replace(category=category)
+    if not fields:
+        return entry
+    mode, owner, group, *content = fields
+    size, checksum, mtime = map(_number, content or "???")
+    return entry._replace(
+        mode=_mode(mode), owner=owner, group=group, size=size, checksum=checksum, mtime=mtime
+    )
+
+
+def _package(word: str) -> str:
+    """Return the name in a package's word, which may have a status before it, and a class behind it."""
+    found = _PACKAGE.fullmatch(word)
+    if found is None:
+        raise ValueError
+    return found["name"]
+
+
+def _number(word: str) -> int | None:
+    if word == "?":
+        return None
+    if not _NUMBER.fullmatch(word):
+        raise ValueError
+    return int(word)
+
+
+def _mode(word: str) -> int | None:
+    if word == "?":
+        return None
+    if not _MODE.fullmatch(word):
+        raise ValueError
+    return int(word, 8)
