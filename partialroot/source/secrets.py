@@ -14,6 +14,8 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "it holds password hashes": (
         r"/etc/(g?shadow|security/opasswd)([-.~+].*)?",
         r"/etc/tcb/.*",
+        r"/etc/oshadow",  # illumos: what pwconv(8) saved
+        r"/var/smb/smbpasswd",
         r"/etc/.*/\.?htpasswd[^/]*",
     ),
     "it identifies this machine": (
@@ -25,6 +27,9 @@ _PLACES: dict[str, tuple[str, ...]] = {
         r"/etc/iscsi/initiatorname\.iscsi",
         r"/var/lib/(systemd|urandom|misc|random)/random-seed",
         r"/var/lib/cloud/.*",
+        r"/etc/(nodename|hostname6?\.[^/]*)",  # illumos; on Linux a name in /etc/hostname is no identity
+        r"/etc/zones/.*",
+        r"/etc/svc/repository[^/]*",
     ),
     "it holds a key or a password": (
         r"/etc/(.*/)?private/.*",
@@ -40,6 +45,9 @@ _PLACES: dict[str, tuple[str, ...]] = {
         r"/etc/(munge/munge\.key|corosync/authkey|docker/key\.json|kubernetes/[^/]*\.conf)",
         r"/etc/(ceph/.*keyring|postfix/sasl.*)",
         r"/etc/.*\.(keytab|p12|pfx)",
+        r"/etc/(inet/secret|krb5/private|dladm/secobj\.conf|\.rootkey)(/.*)?",  # illumos, and the next two
+        r"/var/(krb5|ldap|idmap|ike)/.*",
+        r"(/.*)?/\.nsmbrc",
         r"/var/lib/(samba/private|iwd|tor|private|sss/secrets)/.*",
         r"/var/lib/(systemd/credential\.secret|NetworkManager/secret_key)",
         r"(/.*)?/\.(ssh|gnupg|aws|azure|kube|docker|pki|password-store)/.*",
