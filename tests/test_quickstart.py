@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,26 +36,28 @@ def netless(words: list[str], setup: str = "") -> list[str]:
     return ["unshare", "-n", "sh", "-ec", f"ip link set lo up; {setup} exec {shlex.join(words)}"]
 
 
-def left_behind() -> set[str]:
-    """Return the quickstart's folders that are there now, and the mounts and processes in them."""
-    folders = {str(path) for top in ("/var/tmp", "/tmp", "/srv") for path in Path(top).glob("*-quickstart-*")}
-    mounts = re.findall(r"\S*-quickstart-\S*", Path("/proc/self/mountinfo").read_text())
-    listed = subprocess.check_output(["ps", "-eo", "pid=,args="], text=True).splitlines()
-    return {*folders, *mounts, *(line for line in listed if "/partialroot-quickstart-" in line)}
+def left_behind(output: str) -> set[str]:
+    """Return what is left of the folder that a quickstart names: itself, mounts and processes in it."""
+    folder = re.search(r"populate (\S+)/zone ", output)
+    assert folder, output
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    processes = subprocess.check_output(["ps", "-eo", "pid=,args="], text=True).splitlines()
+    left = {line for line in (*mounts, *processes) if folder[1] in line}
+    return left | ({folder[1]} if Path(folder[1]).exists() else set())
 
 
 @pytest.fixture
-def run() -> Iterator[Run]:
-    """A function that runs the quickstart behind other commands; nothing of it may be left then."""
+def run() -> Run:
+    """A function that runs the quickstart behind other commands, and checks that nothing of it is left."""
     require("veth")
-    before = left_behind()
 
     def run_it(*words: str | Path, setup: str = "") -> subprocess.CompletedProcess[str]:
         line = netless(command(*words), setup)
-        return subprocess.run(line, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS)
+        assert not left_behind(done.stdout)
+        return done
 
-    yield run_it
-    assert not left_behind() - before
+    return run_it
 
 
 SAID = (
@@ -87,9 +89,7 @@ def test_as_root(run: Run) -> None:
 @needs("root", "mount", "runc")
 def test_a_port_that_is_taken(run: Run) -> None:
     listener = f"{sys.executable} -m http.server 8000 >/dev/null 2>&1 & sleep 1;"
-    line = netless(command(), listener)
-    done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS)
-    said(done, *SERVED, r"port=8001$")
+    said(run(setup=listener), *SERVED, r"port=8001$")
 
 
 @needs("userns")
@@ -147,15 +147,16 @@ def test_on_an_overlay(run: Run, loop_fs: LoopFs) -> None:
     assert not [path for path in written if not (Path("/", path).is_dir() and (upper / path).is_dir())]
 
 
-@needs("root", "mount", "runc")
+@needs("root", "mount", "runc", "veth")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 @pytest.mark.parametrize("moment", ["$ partialroot populate", "Booted by"])
-def test_stopped_in_the_middle(run: Run, number: signal.Signals, moment: str) -> None:
-    """``run`` sees that nothing is left."""
+def test_stopped_in_the_middle(number: signal.Signals, moment: str) -> None:
     with subprocess.Popen(netless(command()), stdout=subprocess.PIPE, text=True) as started:
         assert started.stdout is not None
-        for line in started.stdout:
-            if line.startswith(moment):
-                break
+        output = ""
+        while moment not in output and (line := started.stdout.readline()):
+            output += line
         started.send_signal(number)
+        output += started.stdout.read()
         assert started.wait(SECONDS) == 130
+    assert not left_behind(output)
