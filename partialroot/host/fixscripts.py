@@ -29,7 +29,7 @@ root=$1 stage=$2 scripts=$3
 shift 3
 mount -t tmpfs -o mode=755 none "$root"
 cd "$root"
-mkdir -p stage scripts old dev etc tmp
+mkdir -p stage scripts old dev proc etc tmp
 show() {
     mkdir -p ".$2"
     mount --bind "$1" ".$2"
@@ -49,8 +49,10 @@ for directory; do
     show "$directory" /mvi$number
     number=$((number + 1))
 done
+mount -t proc none proc
 pivot_root . old
-umount -l old
+umount -l /old
+umount /proc
 rmdir old
 cd /stage
 exec setpriv --no-new-privs --inh-caps=-all \
