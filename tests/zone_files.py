@@ -39,8 +39,8 @@ class Line(NamedTuple):
 @cache
 def objects() -> dict[str, Line]:
     """Return the ELF objects that the tables describe, by path."""
-    lines = (Line(f"/{path}", *rest) for path, *rest in table("objects.tsv.gz"))
-    return {line.path: line for line in lines}
+    rows = [*table("objects.tsv.gz"), *table("supplement.tsv")]
+    return {f"/{path}": Line(f"/{path}", *rest) for path, *rest in rows}
 
 
 @cache
@@ -156,6 +156,14 @@ def write(place: str, data: bytes, mode: int, owners: Owners, owner: str, group:
 
 
 def finish(root: Path) -> None:
-    """Add what a running system makes itself."""
+    """Add what no package brings: directories of pools, and the catalogs that zap has fetched."""
     for name in ("export", "rpool", "zones"):
         (root / name).mkdir(mode=0o755)
+    repositories = root / "etc/zap/repositories"
+    repositories.mkdir(parents=True)
+    packages = {package for _, packages in table("overlays.tsv") for package in packages.split()}
+    catalog = (
+        f"{package}|0.38|SUNWcs|1000|{crc32(package.encode()):032x}|\n" for package in sorted(packages)
+    )
+    (repositories / "tribblix.catalog").write_text("".join(catalog))
+    (repositories / "tribblix.aliases").write_text("nginx|TRIBblix-nginx\nnode|TRIBv-node-v22\n")

@@ -1,0 +1,63 @@
+"""What a global zone in use has of its own is told from what its packages brought (P6)."""
+
+from pathlib import Path
+
+import globalzone
+import lived_in
+import pytest
+
+from partialroot.model import FileType
+from partialroot.paths import RootPath
+from partialroot.source.packages import Packages, open_packages, pristine
+from partialroot.source.secrets import is_closed, secret_reason
+from partialroot.source.tree import Tree
+
+PUBLIC = {"/etc/defaultrouter", "/etc/resolv.conf", "/var/adm/messages"}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return Tree(lived_in.live_in(globalzone.build(tmp_path_factory.mktemp("lived") / "root")))
+
+
+@pytest.fixture(scope="module")
+def packages(tree: Tree) -> Packages:
+    return open_packages(tree)
+
+
+def test_edited_files_have_their_shipped_copy(tree: Tree, packages: Packages) -> None:
+    for name, line in lived_in.EDITS.items():
+        path = RootPath(f"/{name}")
+        assert not pristine(tree, packages, path)
+        copy = packages.pristine_copy(path)
+        assert copy is not None
+        assert tree.read(copy) == tree.read(path).removesuffix(line.encode())
+
+
+def test_its_own_files_are_secrets_or_of_no_package(tree: Tree, packages: Packages) -> None:
+    own = {RootPath(f"/{name}") for name in lived_in.OWN}
+    assert not [path for path in own if packages.owner(path) or packages.pristine_copy(path)]
+    assert {path for path in own if not _is_secret(tree, path)} == PUBLIC
+
+
+def test_nothing_else_looks_edited(tree: Tree, packages: Packages) -> None:
+    edited = {
+        path
+        for top in ("/etc", "/var/adm", "/var/spool", "/root")
+        for path, node in tree.walk(RootPath(top))
+        if node.type is FileType.FILE and not pristine(tree, packages, path)
+    }
+    catalogs = {"/etc/zap/repositories/tribblix.aliases", "/etc/zap/repositories/tribblix.catalog"}
+    assert edited == {f"/{name}" for name in (*lived_in.EDITS, *lived_in.OWN)} | catalogs
+
+
+def _is_secret(tree: Tree, path: RootPath) -> bool:
+    node = tree.lstat(path)
+    assert node is not None
+    return secret_reason(path, node, tree.read(path), closed=is_closed(tree, path)) is not None
+
+
+def test_the_shipped_shadow_has_no_password(tmp_path: Path) -> None:
+    zone = globalzone.build(tmp_path / "root")
+    shadow = (zone / "var/sadm/pkg/SUNWcs/save/pspool/SUNWcs/reloc/etc/shadow").read_text()
+    assert {line.split(":")[1] for line in shadow.splitlines()} == {"NP"}
