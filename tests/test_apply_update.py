@@ -257,6 +257,13 @@ def test_a_second_name_whose_first_stays_is_a_copy(zone: Zone) -> None:
     assert not zone.update(*private)
 
 
+def test_a_source_directory_s_time_is_no_change(zone: Zone) -> None:
+    (zone.source / "d").mkdir()
+    zone.create(taken(zone.source, "/d", Layer.PRIVATE))
+    os.utime(zone.source / "d", ns=(5, 5))
+    assert not zone.update(taken(zone.source, "/d", Layer.PRIVATE))
+
+
 def test_times_of_directories_that_stay_are_kept(zone: Zone) -> None:
     zone.create(directory("/etc"), text("/etc/a", "1"), directory("/etc/d"))
     assert zone.update(directory("/etc"), text("/etc/a", "2"), text("/etc/b", "1"))

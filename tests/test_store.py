@@ -11,7 +11,7 @@ from children import as_nobody, beside, in_child
 from needs import needs
 
 from partialroot.errors import BusyError, StoreError
-from partialroot.zone import fs
+from partialroot.zone import fs, store
 from partialroot.zone.store import PARTS, Registered, Store, store_path
 
 ZONE = Path("/zones/web")
@@ -205,6 +205,33 @@ def test_only_one_at_a_time(tmp_path: Path) -> None:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0] * 4
     assert (root / "number").read_text() == "100"
+
+
+def test_a_lock_whose_file_its_last_owner_removed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our open and our lock the owner goes, and takes the file along."""
+    opened = Store(tmp_path / "store")
+    lock = store._try_lock
+
+    def removed_meanwhile(fd: int) -> bool:
+        monkeypatch.setattr(store, "_try_lock", lock)
+        [name] = os.listdir(tmp_path / "store/locks")
+        (tmp_path / "store/locks" / name).unlink()
+        return lock(fd)
+
+    monkeypatch.setattr(store, "_try_lock", removed_meanwhile)
+    with opened.lock_zone(ZONE), pytest.raises(BusyError), opened.lock_zone(ZONE):
+        pass
+
+
+def test_no_descriptor_stays_open(tmp_path: Path) -> None:
+    count = len(os.listdir("/proc/self/fd"))
+    opened = Store(tmp_path / "a/b/store")
+    with opened.lock_zone(ZONE), pytest.raises(BusyError), opened.lock_zone(ZONE, wait_seconds=0.1):
+        pass
+    assert opened.zones() == ()
+    assert len(os.listdir("/proc/self/fd")) == count
 
 
 def test_a_lock_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

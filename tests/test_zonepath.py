@@ -8,7 +8,7 @@ from children import as_nobody, in_child, in_user_namespace
 from needs import needs
 
 from partialroot.errors import ZonepathError
-from partialroot.zone.zonepath import SYSTEM, check_vacant, check_zonepath
+from partialroot.zone.zonepath import STICKY, SYSTEM, check_vacant, check_zonepath
 
 SOURCE, STORE = Path("/"), Path("/var/lib/partialroot")
 
@@ -96,10 +96,14 @@ def test_a_group_s_and_somebody_s_parent(scratch: Path) -> None:
     (scratch / "group").chmod(0o775)
     assert accepted(scratch / "group/web") == scratch / "group/web"  # group root
     os.chown(scratch / "group", 0, 50)
-    assert "can be written by others" in str(refusal(scratch / "group/web"))
-    os.chown(scratch / "group", 33, 0)
     (scratch / "group").chmod(0o755)
+    assert accepted(scratch / "group/web") == scratch / "group/web"  # the group may only read
+    (scratch / "group").chmod(0o775)
     assert "can be written by others" in str(refusal(scratch / "group/web"))
+    (scratch / "group").chmod(0o755)
+    for owner in (33, 65534):
+        os.chown(scratch / "group", owner, 0)
+        assert "can be written by others" in str(refusal(scratch / "group/web"))
 
 
 @needs("root")
@@ -108,6 +112,18 @@ def test_sticky_places_are_excepted(top: str) -> None:
     if Path(top).is_symlink():
         pytest.skip(f"{top} is a symlink")
     assert accepted(f"{top}/no-such-zone") == Path(f"{top}/no-such-zone")
+
+
+@needs("root")
+def test_sticky_places_are_excepted_while_they_are_sticky(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scratch / "tmp").mkdir()
+    monkeypatch.setattr("partialroot.zone.zonepath.STICKY", (*STICKY, scratch / "tmp"))
+    (scratch / "tmp").chmod(0o1777)
+    assert accepted(scratch / "tmp/web") == scratch / "tmp/web"
+    (scratch / "tmp").chmod(0o777)
+    assert "can be written by others" in str(refusal(scratch / "tmp/web"))
 
 
 @needs("root")
@@ -142,6 +158,8 @@ def test_no_zone_in_a_zone(scratch: Path) -> None:
     (scratch / "web/receipt.json").touch()
     for name in ("web/root", "web/root/srv/inner", "web/other"):
         assert f"lies inside the zone at {scratch / 'web'}" in str(refusal(scratch / name))
+    assert accepted(scratch / "web") == scratch / "web"
+    (scratch / "receipt.json").touch()  # somebody's, of something else
     assert accepted(scratch / "web") == scratch / "web"
 
 
