@@ -1,7 +1,7 @@
 """Profile and source -> Selection: every path of the new root, where it comes from and why it is there."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import Missing
@@ -12,7 +12,7 @@ from partialroot.plan.draft import Draft
 from partialroot.plan.made import make
 from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.vet import vet
-from partialroot.plan.wishes import find_program, gather, named_literally
+from partialroot.plan.wishes import find_program, find_start, gather, named_literally
 from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
 
@@ -35,6 +35,8 @@ def select(
     Raises ProfileError, ConflictError or SourceError when the profile cannot be followed; what the source
     merely lacks is in the selection's ``missing``.
     """
+    if profile.start is not None:
+        profile = replace(profile, start=find_start(profile.start, tree))
     draft = Draft(tree, packages, Excludes(tree, profile.exclude, named_literally(profile)))
     gather(profile, draft)
     _want_start(profile, draft)

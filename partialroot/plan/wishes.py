@@ -1,11 +1,13 @@
 """From a profile's words to paths of the source: programs, packages, files, secrets."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from partialroot.errors import ConflictError
 from partialroot.globs import is_glob
-from partialroot.model import FileType, Item, Node, Profile, Reason
+from partialroot.model import FileType, Item, Node, Profile, Reason, Start
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
 from partialroot.source.tree import Tree
@@ -15,6 +17,26 @@ STANDARD_PATH = tuple(
     RootPath(directory)
     for directory in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 )
+
+_NUMBER = re.compile("([0-9]+)")
+
+
+def newest(paths: Iterable[RootPath]) -> RootPath | None:
+    """Return the last of several paths that differ in a version: ``node-v22`` comes after ``node-v9``."""
+    return max(paths, key=_by_version, default=None)
+
+
+def _by_version(path: RootPath) -> list[tuple[int, str]]:
+    """Return a path as numbers and the texts between them."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER.split(path) if part]
+
+
+def find_start(start: Start, tree: Tree) -> Start:
+    """Return a start whose command is a path where it was a glob: of all programs that match the newest."""
+    if not start.command or not is_glob(start.command[0]):
+        return start
+    program = newest(path for path in tree.glob(start.command[0]) if _is_program(tree.resolve(path).node))
+    return start if program is None else replace(start, command=(program, *start.command[1:]))
 
 
 def find_program(tree: Tree, name: str) -> RootPath | None:
