@@ -5,13 +5,14 @@ by the one mutator for what Python does not audit (bytes written, syncs), and by
 """
 
 import importlib
+import io
 import os
 import pickle
 import pkgutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,17 +66,57 @@ def warm_up() -> None:
         importlib.import_module(name)
 
 
-def run(*words: str | Path, act: Act | None = None) -> Ran:
-    """Run ``partialroot WORDS`` in a child that does ``act`` in place of each of its effects."""
+class Running(NamedTuple):
+    """A command under way: its process, and the files it prints and tells its effects to."""
+
+    pid: int
+    out: int
+    err: int
+    seen: int
+
+    def end(self) -> Ran:
+        """Wait until it ended."""
+        status = os.waitpid(self.pid, 0)[1]
+        out, err, seen = (_content(fd) for fd in (self.out, self.err, self.seen))
+        return Ran(status, out.decode(), err.decode(), list(_unpickled(seen)))
+
+    def kill(self) -> None:
+        """Kill it and wait for that."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.end()
+
+
+def begin(*words: str | Path, act: Act | None = None) -> Running:
+    """Start ``partialroot WORDS`` in a child that does ``act`` in place of each of its effects."""
     out, err, seen = (os.memfd_create(name) for name in ("out", "err", "seen"))
     child = os.fork()
     if child == 0:
         _become_command(out, err)
         _watch(seen, act)
         _main([str(word) for word in words])
-    status = os.waitpid(child, 0)[1]
-    points = _unpickled(_content(seen))
-    return Ran(status, _content(out).decode(), _content(err).decode(), points)
+    return Running(child, out, err, seen)
+
+
+def run(*words: str | Path, act: Act | None = None) -> Ran:
+    """The same, to its end."""
+    return begin(*words, act=act).end()
+
+
+@contextmanager
+def stopped_at(number: int, *words: str | Path) -> Iterator[Running]:
+    """Give a command that has stopped at its effect ``number``; it goes on with SIGCONT, or is killed."""
+
+    def act(count: int, _: Point) -> None:
+        if count == number:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    running = begin(*words, act=act)
+    assert os.WIFSTOPPED(os.waitpid(running.pid, os.WUNTRACED)[1]), "it did not stop"
+    try:
+        yield running
+    finally:
+        with suppress(ProcessLookupError, ChildProcessError):
+            running.kill()
 
 
 def killed_at(number: int, point: Point, *words: str | Path) -> None:
@@ -173,13 +214,8 @@ def _content(fd: int) -> bytes:
         return file.read()
 
 
-def _unpickled(data: bytes) -> list[Point]:
-    import io
-
-    return list(_each(io.BytesIO(data)))
-
-
-def _each(file: Any) -> Iterator[Point]:
+def _unpickled(data: bytes) -> Iterator[Point]:
+    file = io.BytesIO(data)
     while True:
         try:
             yield pickle.load(file)

@@ -38,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader left; nothing can be said any more
         return 1
+    except OSError as error:  # what no stage had to expect: a disk that fails while a directory is read
+        from partialroot.zone.fs import failed
+
+        return _report(failed(error, str(error.filename or "")), verb, as_json="--json" in words)
     except KeyboardInterrupt:
         print("partialroot: interrupted", file=sys.stderr)
         return 1

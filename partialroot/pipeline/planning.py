@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from partialroot.closure import Closure, Wanted, closure
-from partialroot.errors import ConflictError, UsageError
+from partialroot.errors import BusyError, ConflictError, UsageError
 from partialroot.model import Item, Node, Plan, Profile, Reason, Request, Selection, ZoneSettings
 from partialroot.paths import RootPath
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
@@ -112,7 +112,13 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
         contents = measure(tree, _files(selection), cache)
     selection = without_unreadable(selection, contents)
     refuse_missing(selection)
-    facts = probe(selection, options.store, zonepaths, into_root=sharing.link_into_root)
+    try:
+        facts = probe(selection, options.store, zonepaths, into_root=sharing.link_into_root)
+    except FileNotFoundError as error:
+        where = str(error.filename)
+        raise BusyError(
+            "went away while it was looked at", path=where, hint="run the command again"
+        ) from error
     return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
 
 
