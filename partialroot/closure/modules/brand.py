@@ -17,7 +17,7 @@ class BrandProgram(NamedTuple):
 
 
 def programs(config: str, where: str = "config.xml") -> tuple[BrandProgram, ...]:
-    """Return the programs in the order of ELEMENTS, each once; SourceError when the text is no XML.
+    """Return the programs in the order of ELEMENTS, each once; SourceError when the text is no plain XML.
 
     zlogin splits a command at blanks; an empty one is none.
     """
@@ -31,7 +31,7 @@ def programs(config: str, where: str = "config.xml") -> tuple[BrandProgram, ...]
 
 
 def _texts(config: str, where: str) -> dict[str, str]:
-    """Return the text of each of the elements; the DTD is not read, and entities are not expanded."""
+    """Return the text of each of the elements; the DTD is not read, and there may be no entities in it."""
     texts: dict[str, str] = {}
     inside: list[str] = []
     parser = expat.ParserCreate()
@@ -42,7 +42,11 @@ def _texts(config: str, where: str) -> dict[str, str]:
         if len(inside) == 2 and inside[1] in ELEMENTS:
             texts[inside[1]] = texts.get(inside[1], "") + data
 
+    def refuse(*declaration: object) -> None:
+        raise SourceError("has entities of its own, which could expand without end", path=where)
+
     parser.CharacterDataHandler = text
+    parser.EntityDeclHandler = refuse
     try:
         parser.Parse(config.encode("utf-8", "surrogateescape"), True)
     except expat.ExpatError as error:

@@ -43,15 +43,15 @@ class _Reading:
         self.files: dict[str, str] = {}
         self.steps: dict[Step, None] = {}
         self.absent: dict[str, str] = {}
-        self._service = service
+        self._included: set[tuple[str, str]] = set()
+        self._service = service.lower()
         self._read = read
 
     def stack_of(self, type_: str, where: str) -> None:
         """Read the stack of one type: of the service, else of ``other``."""
         for service in (self._service, OTHER):
             for path, has_services in ((CONFIGURATION, True), (f"{DIRECTORY}/{service}", False)):
-                lines = self._lines(path, where, has_services, (service,))
-                chosen = [line for line in lines if line.type == type_]
+                chosen = self._lines(path, where, type_, service if has_services else None)
                 if chosen:
                     self._steps(chosen, path, 0)
                     return
@@ -60,7 +60,8 @@ class _Reading:
         for line in lines:
             if line.control != "include":
                 self.steps[Step(path, line.module, "error", line.arguments)] = None
-            elif depth < _DEEPEST:
+            elif depth < _DEEPEST and (line.type, line.module) not in self._included:
+                self._included.add((line.type, line.module))
                 self._include(line, path, depth)
 
     def _include(self, line: _Line, path: str, depth: int) -> None:
@@ -70,22 +71,24 @@ class _Reading:
             self.absent.setdefault(name, path)
             return
         for service in (self._service, OTHER):
-            lines = self._lines(name, path, True, (service,))
-            chosen = [one for one in lines if one.type == line.type]
+            chosen = self._lines(name, path, line.type, service)
             if chosen:
                 self._steps(chosen, name, depth + 1)
                 return
 
-    def _lines(self, path: str, where: str, has_services: bool, services: tuple[str, ...]) -> list[_Line]:
-        """Return a file's lines for services; case makes no difference in the first two columns."""
+    def _lines(self, path: str, where: str, type_: str, service: str | None) -> list[_Line]:
+        """Return a file's lines of a type; with a ``service``, which then is in the first column, only its own.
+
+        Case makes no difference in the first columns.
+        """
         text = self._read(path)
         if text is None:
             return []
         self.files.setdefault(path, where)
         lines = []
         for words in (line.partition("#")[0].split() for line in text.splitlines()):
-            if has_services:
-                words = words[1:] if words and words[0].lower() in services else []
-            if len(words) > 2:
-                lines.append(_Line(words[0].lower(), words[1].lower(), words[2], tuple(words[3:])))
+            if service is not None:
+                words = words[1:] if words and words[0].lower() == service else []
+            if len(words) > 2 and words[0].lower() == type_:
+                lines.append(_Line(type_, words[1].lower(), words[2], tuple(words[3:])))
         return lines

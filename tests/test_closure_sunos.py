@@ -1,0 +1,484 @@
+"""What illumos' dynamic linker and kernel take, on roots of handmade objects."""
+
+from pathlib import Path
+
+import pytest
+from objects import make_elf
+from sunelf import DEFERRED, Need
+from sunroot import SunRoot, config, lazy
+
+from partialroot.closure import Closure
+from partialroot.closure.elf import read_elf
+from partialroot.errors import Missing, SourceError
+from partialroot.model import Reason
+from partialroot.paths import RootPath
+
+MAIN = "/usr/bin/main"
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> SunRoot:
+    return SunRoot(tmp_path)
+
+
+def lacks(found: Closure) -> list[tuple[str, str]]:
+    return [(one.name, one.severity) for one in found.missing]
+
+
+def why(found: Closure, path: str) -> tuple[Reason, ...]:
+    return found.reasons[RootPath(path)]
+
+
+# --- search ------------------------------------------------------------------------------------------
+
+
+def test_a_program_gets_the_default_directories_in_order(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1", "libb.so.1"])
+    for path in ("/lib/liba.so.1", "/usr/lib/liba.so.1", "/usr/lib/libb.so.1"):
+        zone.library(path)
+    assert set(zone.closed(MAIN).reasons) == {
+        *(MAIN, "/lib/ld.so.1", "/usr/lib/ld.so.1", "/lib/liba.so.1", "/usr/lib/libb.so.1")
+    }
+
+
+def test_64_bit_programs_pass_the_literal_links(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1", "libb.so.1"], bits=64)
+    zone.library("/lib/amd64/liba.so.1", bits=64)
+    zone.library("/usr/lib/amd64/libb.so.1", bits=64)
+    found = zone.closed(MAIN)
+    assert set(found.reasons) >= {
+        *("/lib/64", "/usr/lib/64", "/lib/amd64/liba.so.1", "/usr/lib/amd64/libb.so.1"),
+    }
+    assert [one.path for one in found.objects if one.rule == "needed"] == [
+        "/lib/64/liba.so.1",
+        "/usr/lib/64/libb.so.1",
+    ]
+
+
+def test_what_does_not_fit_is_passed_over(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1", "libb.so.1", "libc.so.1"], runpath="/opt")
+    zone.library("/opt/liba.so.1", bits=64)
+    zone.library("/lib/liba.so.1")
+    zone.file("/opt/libb.so.1", "no object")
+    zone.library("/lib/libb.so.1")
+    (zone.root / "opt/libc.so.1").mkdir()
+    found = zone.closed(MAIN)
+    assert {"/lib/liba.so.1", "/lib/libb.so.1", "/lib/libc.so.1"} <= set(found.reasons)
+    assert not any(path.startswith("/opt") for path in found.reasons)
+    assert found.missing == ()
+
+
+def test_paths_are_not_inherited(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"], runpath="/opt")
+    zone.library("/opt/liba.so.1", ["libb.so.1"])
+    zone.library("/opt/libb.so.1")
+    assert zone.closed(MAIN).missing == (Missing("libb.so.1", "/opt/liba.so.1", "error", None),)
+
+
+@pytest.mark.parametrize(("tags", "taken"), [((15, 29), "/two"), ((29, 15), "/one")])
+def test_of_rpath_and_runpath_the_last_counts(zone: SunRoot, tags: tuple[int, int], taken: str) -> None:
+    paths = {15: "/one", 29: "/two"}
+    entries = [(1, "liba.so.1"), *((tag, paths[tag]) for tag in tags)]
+    zone.file(MAIN, make_elf(bits=32, machine=3, kind=2, interpreter="/lib/ld.so.1", entries=entries), 0o755)
+    zone.library("/one/liba.so.1")
+    zone.library("/two/liba.so.1")
+    assert RootPath(f"{taken}/liba.so.1") in zone.closed(MAIN).reasons
+
+
+def test_one_name_can_be_two_objects(zone: SunRoot) -> None:
+    """Sonames and what is loaded play no role: every object searches for itself."""
+    zone.program(MAIN, ["liba.so.1", "libb.so.1"], runpath="/opt/one")
+    zone.library("/opt/one/liba.so.1", soname="libx.so.1")
+    zone.library("/opt/one/libb.so.1", ["liba.so.1", "libx.so.1"], runpath="/opt/two")
+    zone.library("/opt/two/liba.so.1")
+    found = zone.closed(MAIN)
+    assert {"/opt/one/liba.so.1", "/opt/two/liba.so.1"} <= set(found.reasons)
+    assert lacks(found) == [("libx.so.1", "error")]
+
+
+def test_what_others_have_loaded_is_a_last_resort_and_said(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1", "libb.so.1"], runpath="/opt")
+    zone.library("/opt/liba.so.1")
+    zone.library("/opt/libb.so.1", ["liba.so.1"])
+    found = zone.closed(MAIN)
+    assert lacks(found) == [("liba.so.1 (only because /opt/liba.so.1 is loaded by others)", "warning")]
+    assert Reason("needed", "/opt/libb.so.1") in why(found, "/opt/liba.so.1")
+
+
+def test_no_default_directories(zone: SunRoot) -> None:
+    zone.library("/opt/liba.so.1", ["libb.so.1"], no_default=True)
+    zone.library("/lib/libb.so.1")
+    assert lacks(zone.closed("/opt/liba.so.1")) == [("libb.so.1", "error")]
+
+
+def test_names_with_a_slash_are_not_searched(zone: SunRoot) -> None:
+    zone.program(MAIN, ["/opt/liba.so.1", "sub/libb.so.1", "/opt/libc64.so.1"])
+    zone.library("/opt/liba.so.1")
+    zone.library("/lib/sub/libb.so.1")
+    zone.library("/opt/libc64.so.1", bits=64)
+    found = zone.closed(MAIN)
+    assert RootPath("/opt/liba.so.1") in found.reasons
+    assert lacks(found) == [("sub/libb.so.1", "error"), ("/opt/libc64.so.1", "error")]
+
+
+@pytest.mark.parametrize(
+    ("runpath", "directory"),
+    [
+        ("$ORIGIN/../lib", "/opt/app/lib"),
+        ("/opt/$OSNAME/$OSREL", "/opt/SunOS/5.11"),
+        ("/usr/platform/$PLATFORM/lib", "/usr/platform/i86pc/lib"),
+        ("/opt/$MACHINE", "/opt/i86pc"),
+        ("/opt/$ISALIST/lib", "/opt/pentium_pro/lib"),
+        ("relative::;/opt/semicolon", "/opt/semicolon"),
+        ("/opt/$nothing", "/opt/$nothing"),
+        ("/opt/${ORIGIN}", "/opt/${ORIGIN}"),
+    ],
+)
+def test_tokens(zone: SunRoot, runpath: str, directory: str) -> None:
+    """$ORIGIN is where the object really is, whatever link led to it; braces mean nothing."""
+    zone.program("/opt/app/bin/main", ["liba.so.1"], runpath=runpath)
+    zone.link(MAIN, "../../opt/app/bin/main")
+    zone.library(f"{directory}/liba.so.1")
+    found = zone.closed(MAIN)
+    assert found.missing == ()
+    assert RootPath(f"{directory}/liba.so.1") in found.reasons
+
+
+def test_the_best_of_the_instruction_sets_that_fits(zone: SunRoot) -> None:
+    zone.program(MAIN, ["/opt/$ISALIST/liba.so.1"])
+    zone.library("/opt/amd64/liba.so.1", bits=64)
+    zone.library("/opt/i386/liba.so.1")
+    zone.library("/opt/i86/liba.so.1")
+    found = {path for path in zone.closed(MAIN).reasons if path.startswith("/opt")}
+    assert found == {"/opt/i386/liba.so.1"}
+
+
+def test_all_of_a_capability_directory(zone: SunRoot) -> None:
+    zone.program(MAIN, ["/opt/$CAPABILITY"])
+    zone.library("/opt/a.so.1")
+    zone.library("/opt/b.so.1")
+    zone.library("/opt/c.so.1", bits=64)
+    zone.file("/opt/README", "none")
+    found = zone.closed(MAIN)
+    assert {one.path: one.variant for one in found.objects if one.path.startswith("/opt")} == {
+        "/opt/a.so.1": False,
+        "/opt/b.so.1": True,
+    }
+
+
+def test_what_is_excluded_is_not_found(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1", "libb.so.1"])
+    for path in ("/lib/liba.so.1", "/lib/libb.so.1", "/usr/lib/libb.so.1"):
+        zone.library(path)
+    found = zone.closed(MAIN, excluded=["/lib/liba.so.1", "/lib/libb.so.1"])
+    assert lacks(found) == [("liba.so.1 (excluded)", "warning")]
+    assert RootPath("/usr/lib/libb.so.1") in found.reasons
+
+
+# --- when: lazy, deferred, lean ------------------------------------------------------------------------
+
+
+def test_an_eager_lack_is_an_error_a_lazy_one_a_warning(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1", lazy("libb.so.1"), Need("libc2.so.1", DEFERRED)])
+    assert lacks(zone.closed(MAIN)) == [
+        ("liba.so.1", "error"),
+        ("libb.so.1", "warning"),
+        ("libc2.so.1", "warning"),
+    ]
+
+
+def test_below_a_lazy_need_nothing_is_an_error(zone: SunRoot) -> None:
+    zone.program(MAIN, [lazy("liba.so.1")])
+    zone.program("/usr/bin/other", ["liba.so.1"])
+    zone.library("/lib/liba.so.1", ["libnone.so.1"])
+    assert lacks(zone.closed(MAIN)) == [("libnone.so.1", "warning")]
+    assert lacks(zone.closed(MAIN, "/usr/bin/other")) == [("libnone.so.1", "error")]
+
+
+def test_lean_leaves_lazy_needs_out_unless_named(zone: SunRoot) -> None:
+    zone.program(MAIN, ["libc.so.1", lazy("liba.so.1"), lazy("libnone.so.1")])
+    zone.library("/lib/liba.so.1", [lazy("libb.so.1")])
+    zone.library("/lib/libb.so.1")
+    lean = zone.closed(MAIN, lean=True)
+    assert not {"/lib/liba.so.1", "/lib/libb.so.1"} & set(lean.reasons)
+    assert lean.missing == ()
+    assert "/lib/liba.so.1" in zone.closed(MAIN, "/lib/liba.so.1", lean=True).reasons
+    assert {"/lib/liba.so.1", "/lib/libb.so.1"} <= set(zone.closed(MAIN).reasons)
+
+
+# --- filters -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["DT_FILTER", "DT_SUNW_FILTER"])
+def test_filters_are_hard(zone: SunRoot, kind: str) -> None:
+    """A whole-object filter has no DT_NEEDED, not even of libc."""
+    zone.program(MAIN, ["libf.so.1", "libg.so.1"])
+    zone.library("/lib/libf.so.1", filters=[(kind, "libc.so.1")])
+    zone.library("/lib/libg.so.1", filters=[(kind, "libnone.so.1")])
+    found = zone.closed(MAIN, lean=True)
+    assert why(found, "/lib/libc.so.1") == (Reason("filter", "/lib/libf.so.1"),)
+    assert lacks(found) == [("libnone.so.1", "error")]
+
+
+@pytest.mark.parametrize("kind", ["DT_AUXILIARY", "DT_SUNW_AUXILIARY"])
+def test_auxiliaries_may_be_absent(zone: SunRoot, kind: str) -> None:
+    zone.program(MAIN, ["libf.so.1"])
+    name = "/usr/platform/$PLATFORM/lib/libf_psr.so.1"
+    zone.library("/lib/libf.so.1", filters=[(kind, name)])
+    assert zone.closed(MAIN).missing == ()
+    zone.library("/usr/platform/i86pc/lib/libf_psr.so.1")
+    found = zone.closed(MAIN)
+    assert why(found, "/usr/platform/i86pc/lib/libf_psr.so.1") == (Reason("filter", "/lib/libf.so.1"),)
+
+
+def test_of_several_filtees_one_must_be_there(zone: SunRoot) -> None:
+    zone.program(MAIN, ["libf.so.1"])
+    zone.library("/lib/libf.so.1", filters=[("DT_FILTER", "libnone.so.1:libc.so.1")])
+    found = zone.closed(MAIN)
+    assert found.missing == ()
+    assert RootPath("/lib/libc.so.1") in found.reasons
+
+
+def test_a_filter_of_the_linker_opens_no_file(zone: SunRoot) -> None:
+    found = zone.closed("/lib/libc.so.1", "/lib/amd64/libc.so.1")
+    assert set(found.reasons) == {"/lib/libc.so.1", "/lib/amd64/libc.so.1"}
+    assert found.missing == ()
+
+
+def test_tags_of_illumos_mean_nothing_elsewhere() -> None:
+    """0x6000000f is DT_ANDROID_REL to others."""
+    data = make_elf(entries=[(0x6000000F, 1 << 40), (0x7FFFFFFE, 1 << 40)])
+    elf = read_elf(data)
+    assert elf is not None and elf.needs == ()
+    solaris = data[:7] + b"\6" + data[8:]
+    with pytest.raises(SourceError, match="a name in it is not there"):
+        read_elf(solaris)
+
+
+# --- kernel: interpreter, isaexec, scripts ------------------------------------------------------------
+
+
+def test_the_kernel_drops_usr_of_an_interpreter(zone: SunRoot) -> None:
+    zone.program(MAIN)
+    found = zone.closed(MAIN)
+    assert why(found, "/lib/ld.so.1") == (Reason("interpreter", MAIN),)
+    assert why(found, "/usr/lib/ld.so.1") == (Reason("symlink", "/lib/ld.so.1"),)
+    (zone.root / "usr/lib/ld.so.1").unlink()
+    assert set(zone.closed(MAIN).reasons) == {MAIN, "/lib/ld.so.1"}
+
+
+def test_other_spellings_are_literal(zone: SunRoot) -> None:
+    zone.library(MAIN, ["libc.so.1"], bits=64, interpreter="/lib/64/ld.so.1")
+    found = zone.closed(MAIN)
+    assert {"/lib/64", "/lib/amd64/ld.so.1", "/lib/amd64/libc.so.1"} <= set(found.reasons)
+    assert RootPath("/usr/lib/amd64/ld.so.1") not in found.reasons
+
+
+def test_without_its_interpreter_the_rest_is_found_all_the_same(zone: SunRoot) -> None:
+    for path in ("lib/ld.so.1", "usr/lib/ld.so.1"):
+        (zone.root / path).unlink()
+    zone.program(MAIN, ["libc.so.1"])
+    found = zone.closed(MAIN)
+    assert lacks(found) == [("/usr/lib/ld.so.1", "error")]
+    assert RootPath("/lib/libc.so.1") in found.reasons
+
+
+def test_the_linker_itself_needs_nothing(zone: SunRoot) -> None:
+    zone.library("/lib/liblddbg.so.4")
+    zone.program(MAIN)
+    assert set(zone.closed("/lib/ld.so.1").reasons) == {"/lib/ld.so.1"}
+    assert RootPath("/lib/liblddbg.so.4") not in zone.closed(MAIN).reasons
+
+
+def test_set_id_programs_do_not_trust_what_moves(zone: SunRoot) -> None:
+    zone.program("/opt/bin/main", ["liba.so.1"], runpath="$ORIGIN/../lib").chmod(0o4755)
+    zone.library("/opt/lib/liba.so.1")
+    assert lacks(zone.closed("/opt/bin/main")) == [("liba.so.1", "error")]
+    zone.program("/opt/bin/main", ["liba.so.1"], runpath="$ORIGIN/../lib:/opt/lib").chmod(0o4755)
+    assert zone.closed("/opt/bin/main").missing == ()
+    zone.program("/opt/bin/main", ["/opt/lib/libb.so.1"]).chmod(0o4755)
+    zone.library("/opt/lib/libb.so.1", ["liba.so.1"], runpath="$ORIGIN")
+    assert zone.closed("/opt/bin/main").missing == ()
+
+
+def isaexec(zone: SunRoot, path: str) -> None:
+    """Make a program that is a link to isaexec."""
+    original = zone.root / "usr/lib/isaexec"
+    if not original.exists():
+        zone.program("/usr/lib/isaexec", ["libc.so.1"], imports=["isaexec"])
+    (zone.root / path[1:]).hardlink_to(original)
+
+
+def test_a_link_to_isaexec_runs_the_best_there_is(zone: SunRoot) -> None:
+    isaexec(zone, "/usr/bin/sort")
+    zone.program("/usr/bin/i86/sort", ["libc.so.1"])
+    assert why(zone.closed("/usr/bin/sort"), "/usr/bin/i86/sort") == (Reason("isaexec", "/usr/bin/sort"),)
+    zone.program("/usr/bin/amd64/sort", ["libc.so.1"], bits=64)
+    found = zone.closed("/usr/bin/sort")
+    assert {"/lib/libc.so.1", "/usr/bin/amd64/sort", "/lib/amd64/libc.so.1"} <= set(found.reasons)
+    assert RootPath("/usr/bin/i86/sort") not in found.reasons
+    found = zone.closed("/usr/bin/sort", excluded=["/usr/bin/amd64/sort"])
+    assert RootPath("/usr/bin/i86/sort") in found.reasons
+
+
+def test_isaexec_with_nothing_to_run_is_a_lack(zone: SunRoot) -> None:
+    isaexec(zone, "/usr/bin/sort")
+    zone.file("/usr/bin/i86/sort", "not executable")
+    assert lacks(zone.closed("/usr/bin/sort")) == [("/usr/bin/amd64/sort", "error")]
+    assert zone.closed("/usr/lib/isaexec").missing == ()
+
+
+def test_a_link_to_a_link_is_run_by_its_real_name(zone: SunRoot) -> None:
+    isaexec(zone, "/usr/bin/ksh93")
+    zone.link("/usr/bin/jsh", "ksh93")
+    zone.program("/usr/bin/i86/ksh93")
+    assert RootPath("/usr/bin/i86/ksh93") in zone.closed("/bin/jsh").reasons
+
+
+def test_a_copy_of_isaexec_is_known_by_what_it_calls(zone: SunRoot) -> None:
+    zone.program("/usr/bin/sort", ["libc.so.1"], imports=["isaexec"])
+    assert zone.closed("/usr/bin/sort").missing == ()
+    zone.program("/usr/bin/i86/sort")
+    assert RootPath("/usr/bin/i86/sort") in zone.closed("/usr/bin/sort").reasons
+
+
+def test_a_script_through_bin(zone: SunRoot) -> None:
+    zone.program("/usr/bin/i86/ksh93")
+    zone.link("/usr/bin/sh", "i86/ksh93")
+    zone.file("/etc/rc", "#!/bin/sh -x more words\n", 0o755)
+    found = zone.closed("/etc/rc")
+    assert {"/bin", "/usr/bin/sh", "/usr/bin/i86/ksh93", "/lib/ld.so.1"} <= set(found.reasons)
+    assert why(found, "/usr/bin/i86/ksh93") == (Reason("script", "/etc/rc"),)
+
+
+def test_env_gets_one_word(zone: SunRoot) -> None:
+    zone.program("/usr/bin/env")
+    zone.program("/usr/bin/node")
+    zone.file("/opt/app", "#!/usr/bin/env node --flag\n", 0o755)
+    assert RootPath("/usr/bin/node") in zone.closed("/opt/app").reasons
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ("#!/usr/bin/main", None),
+        ("#!/usr/bin/none\r\n", "/usr/bin/none\r"),
+        ("#! \t/usr/bin/none\n", "/usr/bin/none"),
+        ("#!\n", None),
+        ("#!/" + "x" * 1022 + "\n", None),
+        ("#!/" + "x" * 1020 + "\n", "/" + "x" * 1020),
+    ],
+)
+def test_what_the_kernel_reads_of_a_script(zone: SunRoot, head: str, name: str | None) -> None:
+    zone.file("/opt/script", head, 0o755)
+    assert [one.name for one in zone.closed("/opt/script").missing] == ([] if name is None else [name])
+
+
+# --- ld.config -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_configuration_replaces_the_default_directories(zone: SunRoot, marked: bool) -> None:
+    zone.program(MAIN, ["liba.so.1", "libb.so.1"])
+    zone.library("/opt/lib/liba.so.1")
+    zone.library("/usr/lib/libb.so.1")
+    zone.file("/var/ld/ld.config", config("/lib:/opt/lib", marked=marked))
+    found = zone.closed(MAIN)
+    assert lacks(found) == [("libb.so.1", "error")]
+    assert why(found, "/var/ld/ld.config") == (Reason("needed", "/opt/lib/liba.so.1"),)
+
+
+def test_a_configuration_that_changes_nothing_stays_out(zone: SunRoot) -> None:
+    zone.program(MAIN, ["libc.so.1"])
+    zone.file("/var/ld/ld.config", config("/lib:/usr/lib:/opt/lib"))
+    assert RootPath("/var/ld/ld.config") not in zone.closed(MAIN).reasons
+
+
+def test_each_class_has_its_configuration(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"], bits=64)
+    zone.library("/opt/64/liba.so.1", bits=64)
+    zone.file("/var/ld/ld.config", config("/opt/64"))
+    assert lacks(zone.closed(MAIN)) == [("liba.so.1", "error")]
+    zone.file("/var/ld/64/ld.config", config("/opt/64", bits=64))
+    found = zone.closed(MAIN)
+    assert found.missing == ()
+    assert {"/var/ld/64", "/var/ld/amd64/ld.config"} <= set(found.reasons)
+
+
+def test_variables_of_a_configuration(zone: SunRoot) -> None:
+    """LD_LIBRARY_PATH is before the object's own path; what is preloaded, every program loads."""
+    zone.program(MAIN, ["liba.so.1"], runpath="/opt/one")
+    zone.library("/opt/one/liba.so.1")
+    zone.library("/opt/two/liba.so.1")
+    zone.library("/opt/two/libp.so.1")
+    variables = {"LD_LIBRARY_PATH": "/opt/two;/opt/three", "LD_PRELOAD": "libp.so.1"}
+    zone.file("/var/ld/ld.config", config(variables=variables))
+    found = set(zone.closed(MAIN).reasons)
+    assert {"/opt/two/liba.so.1", "/opt/two/libp.so.1", "/var/ld/ld.config"} <= found
+    assert "/opt/one/liba.so.1" not in found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"?RLC",
+        b"?RLC" + bytes(100),
+        config("/opt")[:60],
+        config("/opt", bits=64),
+        config("/opt", flags=1),
+        config("/opt", version=9),
+        config("/opt")[:-1],
+    ],
+)
+def test_a_configuration_that_is_damaged_or_for_others_is_ignored(zone: SunRoot, data: bytes) -> None:
+    zone.program(MAIN, ["libc.so.1"])
+    zone.file("/var/ld/ld.config", data)
+    found = zone.closed(MAIN)
+    assert found.missing == ()
+    assert RootPath("/lib/libc.so.1") in found.reasons
+
+
+def test_files_from_before_lib_was_searched(zone: SunRoot) -> None:
+    zone.program(MAIN, ["libc.so.1"])
+    zone.file("/var/ld/ld.config", config("/opt:/usr/lib", flags=0))
+    assert zone.closed(MAIN).missing == ()
+    zone.file("/var/ld/ld.config", config("/opt:/usr/lib", flags=0x8))
+    assert lacks(zone.closed(MAIN)) == [("libc.so.1", "error")]
+
+
+def test_alternative_objects_are_warned_of(zone: SunRoot) -> None:
+    zone.program(MAIN, ["libc.so.1"])
+    zone.file("/var/ld/ld.config", config("/lib:/usr/lib", flags=0xA))
+    assert zone.closed(MAIN).warnings == (
+        "/var/ld/ld.config: names alternative objects, which are not looked for",
+    )
+
+
+def test_a_program_may_name_its_configuration(zone: SunRoot) -> None:
+    entries = [(1, "liba.so.1"), (0x6FFFFEFA, "/opt/ld.config")]
+    data = make_elf(bits=32, machine=3, kind=2, interpreter="/lib/ld.so.1", entries=entries)
+    zone.file(MAIN, data[:7] + b"\6" + data[8:], 0o755)
+    zone.program("/usr/bin/other", ["liba.so.1"])
+    zone.library("/opt/liba.so.1")
+    zone.file("/opt/ld.config", config("/opt"))
+    found = zone.closed(MAIN, "/usr/bin/other")
+    assert [(one.name, one.needed_by) for one in found.missing] == [("liba.so.1", "/usr/bin/other")]
+    assert RootPath("/opt/ld.config") in found.reasons
+
+
+# --- all kinds in one walk ------------------------------------------------------------------------------
+
+
+def test_one_walk_follows_programs_of_several_linkers(zone: SunRoot) -> None:
+    loader = make_elf(entries=[]) + b"\0/lib64/\0/usr/lib64/\0glibc-ld.so.cache1.1\0release version 2.39.\0"
+    zone.file("/lib64/ld-linux-x86-64.so.2", loader, 0o755)
+    zone.file("/lib64/libc.so.6", make_elf(), 0o755)
+    entries = [(1, "libc.so.6")]
+    zone.file(
+        "/opt/linux", make_elf(interpreter="/lib64/ld-linux-x86-64.so.2", entries=entries, kind=2), 0o755
+    )
+    zone.program(MAIN, ["libc.so.1"], bits=64)
+    found = zone.closed("/opt/linux", MAIN)
+    assert {"/lib64/libc.so.6", "/lib/amd64/libc.so.1"} <= set(found.reasons)
+    assert found.missing == ()
