@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import globalzone
 import pytest
 from needs import lack, report, require
 from sources import small_source
@@ -96,6 +97,13 @@ def store(scratch: Path) -> Path:
 def source(scratch: Path) -> Path:
     """A small source root of real files beside ``scratch``'s other things: see ``sources.small_source``."""
     return small_source(scratch / "source")
+
+
+@pytest.fixture(scope="session")
+def global_zone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic illumos global zone for all tests to read: see ``globalzone``; none may change it."""
+    place = tmp_path_factory.mktemp("illumos") / "root"
+    return globalzone.build(place, extra=["TRIBsys-test-nvmetest", "/usr/bin/mdb"])
 
 
 @pytest.fixture

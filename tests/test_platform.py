@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import globalzone
 import pytest
 
 from partialroot.source.platform import detect_platform
 from partialroot.source.tree import Tree
 
 
-def test_a_global_zone(tmp_path: Path) -> None:
-    assert detect_platform(Tree(globalzone.build(tmp_path / "root"))) == "illumos"
+def test_a_global_zone(global_zone: Path) -> None:
+    assert detect_platform(Tree(global_zone)) == "illumos"
 
 
 def test_this_system_and_a_small_linux_root(source: Path) -> None:
