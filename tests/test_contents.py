@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partialroot.errors import SourceError
-from partialroot.source.packages.contents import Entry, index, parse
+from partialroot.source.packages.contents import Entry, index, merge, parse
 from partialroot.source.packages.sysv import SysvSum
 
 
@@ -71,18 +71,54 @@ def test_what_is_no_line(line: str) -> None:
 
 def test_lines_are_found_by_their_path() -> None:
     text = (
-        "# a comment\n\n/bin=./usr/bin s none A\n/etc d none 0755 root sys A\n/etc\td none 0755 root sys B\n"
+        "# a comment\n\n/bin=./usr/bin s none A\n/etc\td none 0755 root sys A\n/etc d none 0755 root sys B\n"
     )
     assert index(text, "contents") == {
         "/bin": "/bin=./usr/bin s none A",
-        "/etc": "/etc\td none 0755 root sys B",
+        "/etc": "/etc\td none 0755 root sys A",
     }
 
 
 @pytest.mark.parametrize("text", ["f none /path A", " /etc d none A", "/ok ? A\nnot a path\n"])
 def test_a_line_without_a_path_is_refused(text: str) -> None:
-    with pytest.raises(SourceError, match="does not begin with a path"):
+    with pytest.raises(SourceError, match="has no path"):
         index(text, "contents")
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("", "ab"),
+        ("-/a\n", "ab"),
+        ("-/a\n###Marker", "ab"),
+        ("-/a\n###Marker\n", "b"),
+        ("###Marker\n-/a\n", "ab"),
+        ("-/x\n-/a ? A\n###Marker\n", "b"),
+        ("+/c ? A\n=/a ? B\n###Marker\n###Marker\nrest", "abc"),
+        ("+/c ###Marker\n###Marker\n", "abc"),
+    ],
+)
+def test_changes_are_made_up_to_the_last_marker(log: str, expected: str) -> None:
+    lines = index("/a ? A\n/b ? A\n", "contents")
+    merge(lines, log, "pkglog")
+    assert "".join(sorted(path[1:] for path in lines)) == expected
+    assert lines.get("/a") in (None, "/a ? B" if "=" in log else "/a ? A")
+
+
+@pytest.mark.parametrize("line", ["/a ? A", "*/a ? A", "+a", "+", "+ /a"])
+def test_what_is_no_change(line: str) -> None:
+    with pytest.raises(SourceError):
+        merge({}, f"{line}\n###Marker\n", "pkglog")
+
+
+@given(st.text())
+def test_any_text_is_a_log_or_refused(text: str) -> None:
+    lines = {"/a": "/a ? A"}
+    try:
+        merge(lines, f"{text}\n###Marker\n", "pkglog")
+    except SourceError:
+        return
+    assert all(line.startswith(path) for path, line in lines.items())
 
 
 @given(st.text())

@@ -13,7 +13,7 @@ from partialroot.model import FileType
 from partialroot.paths import RootPath
 from partialroot.source.packages import Packages, Recorded, open_packages, pristine
 from partialroot.source.packages.overlays import required
-from partialroot.source.packages.svr4 import Svr4, pkginfo, unmerged
+from partialroot.source.packages.svr4 import Svr4, pkginfo
 from partialroot.source.tree import Tree
 
 
@@ -228,20 +228,15 @@ def test_a_partly_installed_package_is_refused(tmp_path: Path, lock: str) -> Non
         open_packages(Tree(tmp_path)).files("A")
 
 
-def test_a_database_with_unmerged_changes_is_refused(tmp_path: Path) -> None:
-    tree = small(tmp_path, "/a d none 0755 root sys A\n")
-    put(tmp_path, "/var/sadm/install/pkglog", "###Marker\n")
-    assert open_packages(tree).owner(RootPath("/a")) == "A"
-    put(tmp_path, "/var/sadm/install/pkglog", "###Marker\n-/a\n")
-    with pytest.raises(SourceError, match="not merged") as caught:
-        open_packages(Tree(tmp_path)).owner(RootPath("/a"))
-    assert caught.value.hint == f"run pkgadm sync -R {tmp_path}"
-
-
-def test_unmerged() -> None:
-    assert not unmerged("")
-    assert not unmerged("###Marker\n\n# Last modified by pkgadd\n")
-    assert unmerged("/a d none 0755 root sys A\n")
+def test_changes_in_the_log_of_the_package_server_count(tmp_path: Path) -> None:
+    tree = small(
+        tmp_path, "/a d none 0755 root sys A\n/b d none 0755 root sys A\n/c d none 0755 root sys A\n"
+    )
+    log = "-/a\n=/b d none 0755 root sys B\n# c\n###Marker\n+/d d none 0755 root sys A\n###Marker\n-/c\n"
+    put(tmp_path, "/var/sadm/install/pkglog", log)
+    packages = open_packages(tree)
+    assert [packages.owner(RootPath(f"/{one}")) for one in "abcd"] == [None, "B", "A", "A"]
+    assert packages.files("A") == ("/c", "/d")
 
 
 @pytest.mark.parametrize("line", ["nonsense", "/a q", "/a/../b d none 0755 root sys A", "/a d none 0755"])

@@ -6,6 +6,7 @@
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from partialroot.errors import SourceError
@@ -18,6 +19,7 @@ _FIELDS = {
     **dict.fromkeys("cb", 6),
     **dict.fromkeys("fev", 7),
 }
+_MARKER = "###Marker"
 _BLANKS = re.compile(r"[ \t]+")
 _PATH = re.compile(r"/[^ \t=]*")
 _PACKAGE = re.compile(r"[-+*~!%@#]?(?P<name>[A-Za-z0-9][A-Za-z0-9+._-]*)\\?(:[^ ]*)?")
@@ -47,16 +49,43 @@ class Entry(NamedTuple):
 
 
 def index(text: str, where: str) -> dict[str, str]:
-    """Return the lines of a contents file by their paths. Raises SourceError, naming the file ``where``."""
+    """Return the lines of a contents file by their paths; of two for one path the first counts (pkgserv.c).
+
+    Raises SourceError, naming the file ``where``.
+    """
     lines: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line or line.startswith("#"):
-            continue
-        path = _PATH.match(line)
-        if path is None:
-            raise SourceError(f"line {number} does not begin with a path: {line[:60]!r}", path=where)
-        lines[path[0]] = line
+    for number, line in _numbered(text):
+        lines.setdefault(_path(line, number, where), line)
     return lines
+
+
+def merge(lines: dict[str, str], log: str, where: str) -> None:
+    """Make the changes that the package server has logged, but not yet merged into the contents file.
+
+    Only what is before the last marker is complete (pkgserv.c, parse_log). Raises SourceError, naming the
+    file ``where``.
+    """
+    complete = f"\n{log}".rpartition(f"\n{_MARKER}\n")[0]
+    for number, line in _numbered(complete.removeprefix("\n")):
+        change, path = line[0], _path(line[1:], number, where)
+        if change not in "+=-":
+            raise SourceError(f"line {number} is no change: {line[:60]!r}", path=where)
+        if change == "-":
+            lines.pop(path, None)
+        else:
+            lines[path] = line[1:]
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of the lines that are neither empty nor comments."""
+    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line and line[0] != "#")
+
+
+def _path(line: str, number: int, where: str) -> str:
+    found = _PATH.match(line)
+    if found is None:
+        raise SourceError(f"line {number} has no path where it should: {line[:60]!r}", path=where)
+    return found[0]
 
 
 def parse(line: str, where: str) -> Entry:

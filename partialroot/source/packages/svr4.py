@@ -7,7 +7,7 @@ from partialroot.errors import PartialRootError, SourceError
 from partialroot.model import FileType
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.packages.base import NoPackages, Recorded
-from partialroot.source.packages.contents import Entry, index, parse
+from partialroot.source.packages.contents import Entry, index, merge, parse
 from partialroot.source.packages.overlays import Overlays
 from partialroot.source.packages.spellings import Spellings, linked
 from partialroot.source.packages.zap import ZapCatalogs
@@ -19,7 +19,7 @@ CONTENTS = SADM / "install/contents"
 LOG = SADM / "install/pkglog"
 PACKAGES = SADM / "pkg"
 SYNC = ("/usr/bin/pkgadm", "sync", "-q")
-"""The command that writes what the package server still has in its log: before a live system is read."""
+"""The command that lets a running package server write what it has: before a live system is read."""
 
 _LIMIT = 256 << 20
 _INFO_LIMIT = 1 << 20
@@ -150,14 +150,11 @@ class Svr4(NoPackages):
 
     @cached_property
     def _lines(self) -> dict[str, str]:
-        """The lines of the contents file by path."""
-        if self._tree.resolve(LOG).node is not None and unmerged(self._text(LOG, _LIMIT)):
-            raise SourceError(
-                "the package database has changes that are not merged yet",
-                path=LOG,
-                hint=f"run pkgadm sync -R {self._tree.root}",
-            )
-        return index(self._text(CONTENTS, _LIMIT), CONTENTS)
+        """The lines of the contents file by path, with the changes that are not merged into it yet."""
+        lines = index(self._text(CONTENTS, _LIMIT), CONTENTS)
+        if self._tree.resolve(LOG).node is not None:
+            merge(lines, self._text(LOG, _LIMIT), LOG)
+        return lines
 
     def _entry(self, path: RootPath) -> Entry | None:
         """Return what the database has of ``path``, however it is spelled."""
@@ -182,8 +179,3 @@ def pkginfo(text: str) -> dict[str, str]:
     """Return the parameters in the text of a pkginfo file (pkginfo(5))."""
     pairs = (line.partition("=") for line in lines(text) if not line.startswith("#"))
     return {key: value.strip("\"'") for key, equals, value in pairs if equals}
-
-
-def unmerged(log: str) -> bool:
-    """Return whether the log of the package server holds changes; markers and comments are none."""
-    return any(not line.startswith("#") for line in lines(log))
