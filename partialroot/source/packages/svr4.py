@@ -151,10 +151,10 @@ class Svr4(NoPackages):
     @cached_property
     def _lines(self) -> dict[str, str]:
         """The lines of the contents file by path, with the changes that are not merged into it yet."""
-        lines = index(self._text(CONTENTS, _LIMIT), CONTENTS)
+        found = index(self._text(CONTENTS, _LIMIT), CONTENTS)
         if self._tree.resolve(LOG).node is not None:
-            merge(lines, self._text(LOG, _LIMIT), LOG)
-        return lines
+            merge(found, self._text(LOG, _LIMIT), LOG)
+        return found
 
     def _entry(self, path: RootPath) -> Entry | None:
         """Return what the database has of ``path``, however it is spelled."""
