@@ -77,9 +77,9 @@ class _Reading:
                 return
 
     def _lines(self, path: str, where: str, type_: str, service: str | None) -> list[_Line]:
-        """Return a file's lines of a type; with a ``service``, which then is in the first column, only its own.
+        """Return a file's lines of a type, and of a ``service`` where that is the first column.
 
-        Case makes no difference in the first columns.
+        Case makes no difference in both columns.
         """
         text = self._read(path)
         if text is None:
