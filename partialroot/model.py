@@ -376,6 +376,9 @@ class Request:
     share: tuple[str, ...]
     trust_zone: bool = False
     address: str | None = None
+    keep_going: bool = False
+    add_closure: bool = False
+    run_fix_scripts: bool = False
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,24 @@ def _profile_options(verb: Parser) -> None:
     verb.add_argument(
         "--trust-zone", action="store_true", help="the zone may write the source's files and use its network"
     )
+    _mvi_options(verb)
+
+
+def _mvi_options(verb: Parser) -> None:
+    verb.add_argument(
+        "--keep-going", action="store_true", help="mvi's lists: leave out what no listed package has"
+    )
+    verb.add_argument(
+        "--closure",
+        action="store_true",
+        help="mvi's lists: add what the listed programs need",
+        dest="add_closure",
+    )
+    verb.add_argument(
+        "--run-fix-scripts",
+        action="store_true",
+        help="mvi's fix scripts: run them even if nothing confines them",
+    )
 
 
 def _zone_words(verb: Parser) -> None:

@@ -23,6 +23,9 @@ def _options(args: Namespace) -> Options:
         parameters=arguments.parameters(args.settings),
         trust_zone=args.trust_zone,
         address=getattr(args, "address", None),
+        keep_going=args.keep_going,
+        add_closure=args.add_closure,
+        run_fix_scripts=args.run_fix_scripts,
     )
 
 

@@ -2,21 +2,27 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from partialroot.closure import Closure, Wanted, closure
-from partialroot.errors import BusyError, ConflictError, UsageError
+from partialroot.errors import BusyError, ConflictError
 from partialroot.model import Item, Node, Plan, Profile, Reason, Request, Selection, ZoneSettings
 from partialroot.paths import RootPath
+from partialroot.pipeline.fixing import fix
+from partialroot.plan.fragments import with_fragments
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
-from partialroot.plan.select import Platform, select, source_nsswitch
+from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
+from partialroot.plan.select import select, source_nsswitch
 from partialroot.plan.wishes import find_program
 from partialroot.profiles.library import Library
 from partialroot.source.content import ContentCache, measure
 from partialroot.source.packages import open_packages
+from partialroot.source.platform import detect_platform
 from partialroot.source.tree import Tree
 
+BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
+SHIPPED_BRAND_CONFIG = Path(__file__).parent.parent / "brand/files/config.xml"
 _ASKED = Reason("wanted", "command line")
 # What programs look up by getpwnam(3), getgrnam(3), getaddrinfo(3) and getservbyname(3).
 _DATABASES = ("passwd", "group", "hosts", "services")
@@ -34,18 +40,24 @@ class Options:
     parameters: Mapping[str, str] = field(default_factory=dict)
     trust_zone: bool = False
     address: str | None = None
+    keep_going: bool = False
+    add_closure: bool = False
+    run_fix_scripts: bool = False
 
-    def request(self, profiles: Sequence[str]) -> Request:
+    def request(self, profiles: Sequence[str], platform: str) -> Request:
         """Return what a receipt keeps of this, so that a refresh can ask for the same."""
         return Request(
             profiles=tuple(profiles),
             manifests=tuple(map(str, self.manifests)),
             parameters=tuple(sorted(self.parameters.items())),
             source=str(self.source),
-            platform=self.platform or "linux",
+            platform=platform,
             share=self.share,
             trust_zone=self.trust_zone,
             address=self.address,
+            keep_going=self.keep_going,
+            add_closure=self.add_closure,
+            run_fix_scripts=self.run_fix_scripts,
         )
 
 
@@ -57,22 +69,35 @@ def open_tree(options: Options) -> Tree:
     return tree
 
 
+def platform_name(options: Options, tree: Tree) -> str:
+    """Return the platform that is asked for, else that of the source."""
+    return options.platform or detect_platform(tree)
+
+
 def library(options: Options) -> Library:
     """Return where profiles are looked up."""
-    return Library(options.manifests, platform(options))
-
-
-def platform(options: Options) -> str:
-    """Return the platform of the source; UsageError for one we cannot build from yet."""
-    name = options.platform or "linux"
-    if name != "linux":
-        raise UsageError(f"sources of platform {name!r} cannot be used yet", hint="leave --platform out")
-    return name
+    return Library(options.manifests, platform_name(options, open_tree(options)))
 
 
 def compose(options: Options, profiles: Sequence[str]) -> Profile:
     """Return the profiles, and all they use, as one."""
     return library(options).compose(profiles, options.parameters)
+
+
+def _platform(name: str, tree: Tree) -> Platform:
+    if name == "illumos":
+        return Illumos(_brand_config(tree))
+    from partialroot.host.linux.pause import pause_program
+
+    machine = os.uname().machine
+    return Linux(lambda: pause_program(machine))
+
+
+def _brand_config(tree: Tree) -> str:
+    """Return the text of the brand's config.xml as the source has it, else as it comes with us."""
+    if tree.resolve(BRAND_CONFIG).node is not None:
+        return tree.read(BRAND_CONFIG).decode("utf-8", "surrogateescape")
+    return SHIPPED_BRAND_CONFIG.read_text()
 
 
 @dataclass(frozen=True)
@@ -85,14 +110,22 @@ class Planned:
 
 def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection, Tree]:
     """Compose the profiles and select from the source; what is missing is in the selection."""
-    from partialroot.host.linux.pause import pause_program
-
     tree = open_tree(options)
-    profile = compose(options, profiles)
-    names = tuple(sorted(profiles))
-    machine = os.uname().machine
-    target = Platform(platform(options), lambda: pause_program(machine))
-    selected = select(profile, names, tree, open_packages(tree), target)
+    packages = open_packages(tree)
+    name = platform_name(options, tree)
+    profile = Library(options.manifests, name).compose(profiles, options.parameters)
+    target = Literal() if profile.fragments else _platform(name, tree)
+    selected = select(profile, tuple(sorted(profiles)), tree, packages, target)
+    if profile.fragments:
+        selected = with_fragments(
+            selected,
+            profile.fragments,
+            tree,
+            packages,
+            lambda one: fix(one, profile.fragments, tree, unconfined=options.run_fix_scripts),
+            keep_going=options.keep_going,
+            add_closure=options.add_closure,
+        )
     return selected, tree
 
 
@@ -119,6 +152,8 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
         raise BusyError(
             "went away while it was looked at", path=where, hint="run the command again"
         ) from error
+    if selection.platform == "illumos":  # platform.xml mounts the image in every zone of the brand
+        facts = replace(facts, no_mount="")
     return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
 
 

@@ -78,8 +78,8 @@ def _populate_one(
     zonepath: Path, planned: Planned, store: Store, options: Options, profiles: Sequence[str]
 ) -> Outcome[bool]:
     plan = planned.plan
-    with opened(store, zonepath, planned.lost_owners) as (site, notes):
-        request, config = options.request(profiles), _config(plan, zonepath)
+    with opened(store, zonepath, plan.platform, planned.lost_owners) as (site, notes):
+        request, config = options.request(profiles, plan.platform), _config(plan, zonepath)
         _refuse_occupied(zonepath)
         old = receipts.read(zonepath)
         if old is None:
@@ -89,7 +89,10 @@ def _populate_one(
         return Outcome(str(zonepath), changed, notes=notes)
 
 
-def _config(plan: Plan, zonepath: Path) -> Mapping[str, Any]:
+def _config(plan: Plan, zonepath: Path) -> Mapping[str, Any] | None:
+    """Return the OCI bundle's spec; zones of illumos are configured by zonecfg(8)."""
+    if plan.platform != "linux":
+        return None
     from partialroot.host.linux.oci import bundle_config
 
     return bundle_config(plan.settings, zonepath, plan.tops, os.uname().machine)

@@ -11,7 +11,7 @@ from partialroot.model import Receipt
 from partialroot.zone import apply
 from partialroot.zone import receipt as receipts
 from partialroot.zone.apply import Site
-from partialroot.zone.binds import LinuxBinds
+from partialroot.zone.binds import LinuxBinds, Mounter
 from partialroot.zone.store import Store
 
 T = TypeVar("T")
@@ -58,22 +58,33 @@ def each(zonepaths: Iterable[str], work: Callable[[str], Outcome[T]]) -> tuple[O
 
 @contextmanager
 def opened(
-    store: Store, zonepath: Path, lost_owners: frozenset[tuple[int, int]] = frozenset()
+    store: Store,
+    zonepath: Path,
+    platform: str | None = None,
+    lost_owners: frozenset[tuple[int, int]] = frozenset(),
 ) -> Iterator[tuple[Site, tuple[str, ...]]]:
     """Hold a zone's lock, with what was interrupted there recovered; yield its site and what to tell of that.
 
-    Raises BusyError when somebody else works on it, or when recovery is not possible. What was recovered
-    is also a note on every error that follows.
+    ``platform`` is the zone's, None that of its receipt. Raises BusyError when somebody else works on it, or
+    when recovery is not possible.
     """
     with store.lock_zone(zonepath):
-        site = Site(store, zonepath, LinuxBinds(), lost_owners)
+        site = Site(store, zonepath, _mounter(platform or _platform_of(zonepath)), lost_owners)
         note = apply.recover(site)
-        try:
-            yield site, (note,) if note else ()
-        except PartialRootError as error:
-            if note:
-                error.add_note(note)
-            raise
+        yield site, (note,) if note else ()
+
+
+def _mounter(platform: str) -> Mounter | None:
+    """On illumos nothing may be mounted below a zone's root while it is down: zone_create refuses that."""
+    return LinuxBinds() if platform == "linux" else None
+
+
+def _platform_of(zonepath: Path) -> str:
+    try:
+        receipt = receipts.read(zonepath)
+    except NoReceiptError:
+        return "linux"
+    return receipt.request.platform if receipt else "linux"
 
 
 @contextmanager

@@ -12,11 +12,16 @@ from partialroot.plan.policy import layer_of, private_home
 
 
 def assemble(
-    draft: Draft, made: Iterable[Made], tops: tuple[RootPath, ...], private: Iterable[Item]
+    draft: Draft,
+    made: Iterable[Made],
+    tops: tuple[RootPath, ...],
+    private: Iterable[Item],
+    always: Iterable[RootPath] = (),
 ) -> tuple[Entry, ...]:
     """Return the entries sorted by path, so that parents come before children; ``/`` itself is not one.
 
-    Raises ConflictError when a path would have to be a directory and something else.
+    ``always`` are directories that are there even if nothing is in them. Raises ConflictError when a path
+    would have to be a directory and something else.
     """
     assembly = _Assembly(draft, tops)
     for path, node in draft.nodes.items():
@@ -27,6 +32,8 @@ def assemble(
         assembly.add_parents(path)
     for item in private:
         assembly.make_private(canonical(draft, RootPath.parse(item.text)), Reason("private", item.where))
+    for path in always:
+        assembly.add_directory(path, Reason("mount point", "platform.xml"))
     assembly.entries.pop(ROOT, None)
     return tuple(assembly.entries[path] for path in sorted(assembly.entries))
 
@@ -38,8 +45,10 @@ class _Assembly:
         self._tops = tops
 
     def choose(self, path: RootPath, node: Node) -> None:
-        """Take what was chosen from the source."""
+        """Take what was chosen from the source: its mode and owner, and its content or a shipped one."""
         is_file = node.type is FileType.FILE
+        source = self._draft.instead.get(path, path)
+        content = node if source == path else self._draft.tree.lstat(source) or node
         self.entries[path] = Entry(
             path=path,
             type=node.type,
@@ -48,11 +57,11 @@ class _Assembly:
             gid=node.gid,
             layer=layer_of(path, self._tops),
             reasons=tuple(self._draft.reasons[path]),
-            size=node.size if is_file else 0,
-            mtime_ns=node.mtime_ns,
+            size=content.size if is_file else 0,
+            mtime_ns=content.mtime_ns,
             target=node.target,
-            source=path if is_file else None,
-            node=node,
+            source=source if is_file else None,
+            node=content,
         )
 
     def make(self, one: Made) -> None:
@@ -78,10 +87,13 @@ class _Assembly:
                 return
             if known is not None:
                 raise self._both(known, below)
-            self._add_directory(parent, Reason("parent", below))
+            self.add_directory(parent, Reason("parent", below))
             below = parent
 
-    def _add_directory(self, path: RootPath, reason: Reason) -> None:
+    def add_directory(self, path: RootPath, reason: Reason) -> None:
+        """Take a directory that something needs: the source's, else root's 0755."""
+        if path in self.entries:
+            return
         node = self._draft.tree.lstat(path)
         if node is not None and node.type is FileType.DIR:
             self._draft.add(path, node, reason)

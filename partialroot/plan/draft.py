@@ -15,7 +15,8 @@ class Draft:
 
     ``named`` holds the paths a profile wrote literally, ``by_package`` those a package brought and
     ``granted`` the secrets asked for: the rules on edited files and secrets tell them apart (P6).
-    ``lenient`` holds what came in bulk: what such a file lacks is a warning, not an error.
+    ``lenient`` holds what came in bulk: what such a file lacks is a warning, not an error. ``instead`` is
+    where the content of a path comes from if not from itself: a copy of it as it was shipped.
     """
 
     def __init__(self, tree: Tree, packages: Packages, excludes: Excludes) -> None:
@@ -29,6 +30,7 @@ class Draft:
         self.missing: list[Missing] = []
         self.lenient: set[RootPath] = set()
         self.granted: set[RootPath] = set()
+        self.instead: dict[RootPath, RootPath] = {}
         self.warnings: list[str] = []
 
     def add(self, path: RootPath, node: Node, reason: Reason) -> None:
@@ -59,7 +61,7 @@ class Draft:
     def add_below(self, top: RootPath, reason: Reason, reached: set[RootPath]) -> None:
         """Choose ``top`` and all below it that is not excluded, and put each path into ``reached``."""
         for path, node in self.tree.walk(top):
-            if self.excludes.why(path) is None:
+            if not self.is_excluded(path):
                 self.add(path, node, reason)
                 reached.add(path)
 
@@ -67,11 +69,22 @@ class Draft:
         """Remember that ``name`` is not in the source."""
         self.missing.append(Missing(name, needed_by, severity, self.packages.supplier(name)))
 
+    def text(self, path: RootPath) -> str:
+        """Return the text of the source's file at ``path``; "" if there is none."""
+        node = self.tree.resolve(path).node
+        if node is None or node.type is not FileType.FILE:
+            return ""
+        return self.tree.read(path).decode("utf-8", "surrogateescape")
+
+    def shipped(self, path: RootPath) -> RootPath:
+        """Return where the source has a packaged file as it was shipped; else ``path`` itself."""
+        return self.packages.pristine_copy(path) or path
+
     def drop(self, path: RootPath, warning: str) -> None:
         """Leave out what had been chosen, and say why."""
         del self.nodes[path], self.reasons[path]
         self.warnings.append(warning)
 
     def is_excluded(self, path: RootPath) -> bool:
-        """Whether a profile leaves ``path`` out."""
-        return self.excludes.why(path) is not None
+        """Whether a profile leaves ``path`` out, or only a global zone may have it."""
+        return self.excludes.why(path) is not None or self.packages.global_only(path)

@@ -1,11 +1,11 @@
 """What a zone gets that no source file supplies: texts, edited files, directories, accounts, loader cache."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from partialroot.closure import ldcache
 from partialroot.errors import ProfileError
-from partialroot.model import PAUSE, FileType, Node, Profile, Reason
+from partialroot.model import FileType, Node, Profile, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
 from partialroot.profiles.edits import apply_edit
@@ -13,10 +13,6 @@ from partialroot.source.accounts import parse_group, parse_passwd, zone_accounts
 
 PASSWD, GROUP = RootPath("/etc/passwd"), RootPath("/etc/group")
 LOADER_CACHE = RootPath("/etc/ld.so.cache")
-# Where an OCI runtime mounts what every container has.
-MOUNT_POINTS = {RootPath(path): 0o755 for path in ("/dev", "/proc", "/sys")}
-# What a zone with a read-only root may write all the same, in memory (host.linux.oci).
-SCRATCH = {RootPath("/run"): 0o755, RootPath("/tmp"): 0o1777}  # noqa: S108 - inside a zone
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,8 @@ class Owners:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self.passwd = _text(draft, PASSWD)
-        self.group = _text(draft, GROUP)
+        self.passwd = draft.text(PASSWD)
+        self.group = draft.text(GROUP)
         self._uids = {name: user.uid for name, user in parse_passwd(self.passwd).items()}
         self._gids = {name: group.gid for name, group in parse_group(self.group).items()}
 
@@ -62,25 +58,20 @@ class Owners:
         return numbers.get(name, 0)
 
 
-def _text(draft: Draft, path: RootPath) -> str:
-    node = draft.tree.resolve(path).node
-    if node is None or node.type is not FileType.FILE:
-        return ""
-    return draft.tree.read(path).decode("utf-8", "surrogateescape")
-
-
 def make(
-    profile: Profile, draft: Draft, cached: Iterable[ldcache.Library], pause: Callable[[], bytes]
+    profile: Profile, draft: Draft, cached: Iterable[ldcache.Library], platform: Iterable[Made]
 ) -> tuple[Made, ...]:
-    """Return what we write ourselves, later ones winning over earlier ones of the same path."""
+    """Return what we write ourselves, later ones winning over earlier ones of the same path.
+
+    ``platform`` is what the zone's platform needs; the profile's own word is stronger.
+    """
     owners = Owners(draft)
     made: dict[RootPath, Made] = {}
     for one in (
-        *_mount_points(profile),
+        *platform,
         *_directories(profile, draft, owners),
         *_loader_cache(cached),
         *_texts(profile, draft, owners),
-        *_pause(profile, pause),
     ):
         made[one.path] = one
     for one in _edits(profile, draft, made):
@@ -99,14 +90,6 @@ def canonical(draft: Draft, path: RootPath) -> RootPath:
     return found.real / path.name
 
 
-def _mount_points(profile: Profile) -> Iterator[Made]:
-    """What a runtime mounts must be there before: it cannot make directories in a read-only root."""
-    if profile.start is None:
-        return
-    for path, mode in {**MOUNT_POINTS, **(SCRATCH if profile.read_only else {})}.items():
-        yield Made(path, mode, 0, 0, None, Reason("mount point", profile.start.where))
-
-
 def _directories(profile: Profile, draft: Draft, owners: Owners) -> Iterator[Made]:
     for wish in profile.directories:
         path = canonical(draft, wish.path)
@@ -123,11 +106,6 @@ def _texts(profile: Profile, draft: Draft, owners: Owners) -> Iterator[Made]:
         uid, gid = owners.uid(wish.owner, wish.where), owners.gid(wish.group, wish.where)
         content = wish.content.encode("utf-8", "surrogateescape")
         yield Made(canonical(draft, wish.path), wish.mode, uid, gid, content, Reason("text", wish.where))
-
-
-def _pause(profile: Profile, pause: Callable[[], bytes]) -> Iterator[Made]:
-    if profile.start is not None and profile.start.pause:
-        yield Made(PAUSE, 0o755, 0, 0, pause(), Reason("pause", profile.start.where))
 
 
 def _loader_cache(cached: Iterable[ldcache.Library]) -> Iterator[Made]:

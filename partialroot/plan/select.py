@@ -1,7 +1,7 @@
 """Profile and source -> Selection: every path of the new root, where it comes from and why it is there."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import Missing
@@ -10,6 +10,7 @@ from partialroot.paths import RootPath
 from partialroot.plan.assemble import assemble
 from partialroot.plan.draft import Draft
 from partialroot.plan.made import make
+from partialroot.plan.platforms import Platform, Program
 from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.vet import vet
 from partialroot.plan.wishes import find_program, find_start, gather, named_literally
@@ -17,14 +18,6 @@ from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
 
 NSSWITCH = RootPath("/etc/nsswitch.conf")
-
-
-@dataclass(frozen=True)
-class Platform:
-    """What select must know of the platform: its name and how to make the program that only waits."""
-
-    name: str
-    pause: Callable[[], bytes]
 
 
 def select(
@@ -39,17 +32,18 @@ def select(
         profile = replace(profile, start=find_start(profile.start, tree))
     draft = Draft(tree, packages, Excludes(tree, profile.exclude, named_literally(profile)))
     gather(profile, draft)
-    _want_start(profile, draft)
+    for program in platform.programs(profile):
+        _want(program, profile, draft)
     found = _close(profile, draft)
     vet(draft)
     tops = shared_tops(platform.name, tree.lstat)
-    made = make(profile, draft, found.cached, platform.pause)
+    made = make(profile, draft, found.cached, platform.made(profile, draft))
     settings = ZoneSettings(profile.start, profile.network or "private", bool(profile.read_only))
     return Selection(
         profiles=names,
         source=tree.root,
         platform=platform.name,
-        entries=assemble(draft, made, tops, profile.private),
+        entries=assemble(draft, made, tops, profile.private, platform.always(tops)),
         missing=tuple(_unique([*draft.missing, *found.missing])),
         warnings=tuple(draft.warnings),
         tops=tops,
@@ -61,19 +55,19 @@ def _unique(missing: Iterable[Missing]) -> list[Missing]:
     return sorted(dict.fromkeys(missing), key=lambda one: (one.severity, one.name, one.needed_by))
 
 
-def _want_start(profile: Profile, draft: Draft) -> None:
-    """The zone's first process is a program it must have."""
-    start = profile.start
-    if start is None or not start.command:
-        return
-    name = start.command[0]
+def _want(program: Program, profile: Profile, draft: Draft) -> None:
+    """Choose a program that the platform runs; a text of the profile may be one."""
+    name = program.name
     if any(text.path == name for text in profile.texts):
         return
     path = RootPath.parse(name) if "/" in name else find_program(draft.tree, name)
     if path is None or draft.tree.resolve(path).node is None:
-        draft.miss(name, start.where)
-    else:
-        draft.named.add(draft.add_resolved(path, Reason("start", start.where)).real)
+        draft.miss(name, program.reason.origin, program.severity)
+    elif program.severity == "error":
+        draft.named.add(draft.add_resolved(path, program.reason).real)
+    elif draft.tree.resolve(path).real not in draft.nodes:
+        rule, origin = program.reason
+        draft.miss(f"{name} (there, but no profile names it)", f"{origin}: {rule}", program.severity)
 
 
 def _close(profile: Profile, draft: Draft) -> Closure:
@@ -86,6 +80,7 @@ def _close(profile: Profile, draft: Draft) -> Closure:
         nss=profile.nss,
         pam=profile.pam,
         nsswitch=_nsswitch(profile, draft.tree),
+        lean=bool(profile.lean),
         texts={path: text.content.encode("utf-8", "surrogateescape") for path, text in texts.items()},
         excluded=draft.is_excluded,
         supplier=draft.packages.supplier,

@@ -17,8 +17,11 @@ _KEY_SUFFIXES = (".pem", ".key")
 def vet(draft: Draft) -> None:
     """Drop secrets and edited files from the draft, each with a warning that says how to supply it.
 
-    Raises ConflictError for secrets that ``files`` or ``programs`` name literally.
+    An edited file is replaced by the copy that the source kept as it was shipped, where it did. Raises
+    ConflictError for secrets that ``files`` or ``programs`` name literally, and for what only a global zone
+    may have.
     """
+    _refuse_global_only(draft)
     refused = []
     for path, node in list(draft.nodes.items()):
         if node.type is not FileType.FILE or path in draft.granted:
@@ -37,6 +40,15 @@ def vet(draft: Draft) -> None:
         )
 
 
+def _refuse_global_only(draft: Draft) -> None:
+    """What came in bulk has been left out; what is left was named."""
+    wrong = sorted(path for path in draft.named | draft.granted if draft.packages.global_only(path))
+    if wrong:
+        raise ConflictError(
+            "only a global zone may have " + ", ".join(wrong), hint="take them out of the profile"
+        )
+
+
 def _why_secret(draft: Draft, path: RootPath, node: Node) -> str | None:
     """Say why a file is a secret; it is opened only where its place and mode do not tell already."""
     closed = path.is_below("/etc") and is_closed(draft.tree, path)
@@ -49,7 +61,13 @@ def _vet_edited(draft: Draft, path: RootPath) -> None:
     by_package = path in draft.by_package and not path.is_below("/usr")
     if path in draft.named or not is_editable(path, by_package):
         return
-    if not pristine(draft.tree, draft.packages, path):
+    if pristine(draft.tree, draft.packages, path):
+        return
+    shipped = draft.shipped(path)
+    if shipped != path and draft.tree.lstat(shipped) is not None:
+        draft.instead[path] = shipped
+        draft.warnings.append(f"{path} is taken as it was shipped, not as it was edited here")
+    else:
         draft.drop(
             path,
             f"{path} is left out: it is not as its package installed it; name it in files to copy it,"

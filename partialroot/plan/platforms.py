@@ -1,0 +1,137 @@
+"""What the platforms ask of a zone beside its profile: programs that must be there, places, how it starts."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from partialroot.closure.modules import brand
+from partialroot.model import PAUSE, FileType, Profile, Reason
+from partialroot.paths import RootPath
+from partialroot.plan import illumos
+from partialroot.plan.draft import Draft
+from partialroot.plan.made import Made
+
+# Where an OCI runtime mounts what every container has.
+MOUNT_POINTS = {RootPath(path): 0o755 for path in ("/dev", "/proc", "/sys")}
+# What a zone with a read-only root may write all the same, in memory (host.linux.oci).
+SCRATCH = {RootPath("/run"): 0o755, RootPath("/tmp"): 0o1777}  # noqa: S108 - inside a zone
+
+# What zlogin(1) needs to log somebody in; without it, it still runs commands.
+_LOGIN = ("login_cmd", "forcedlogin_cmd")
+
+
+class Program(NamedTuple):
+    """A program that a zone must have, by name or path; a zone can do without one of severity ``warning``."""
+
+    name: str
+    reason: Reason
+    severity: str = "error"
+
+
+class Platform(Protocol):
+    """A platform that zones are made for."""
+
+    @property
+    def name(self) -> str:
+        """``linux`` or ``illumos``."""
+        ...
+
+    def programs(self, profile: Profile) -> Iterator[Program]:
+        """Yield the programs that start the zone, and those its brand runs in it."""
+        ...
+
+    def made(self, profile: Profile, draft: Draft) -> Iterator[Made]:
+        """Yield mount points, and what starts the zone."""
+        ...
+
+    def always(self, tops: tuple[RootPath, ...]) -> tuple[RootPath, ...]:
+        """Return those of the shared ``tops`` that an image has even if nothing is in them."""
+        ...
+
+
+class Linux:
+    """A zone is an OCI bundle; ``pause`` makes the program that only waits."""
+
+    name = "linux"
+
+    def __init__(self, pause: Callable[[], bytes]) -> None:
+        self._pause = pause
+
+    def programs(self, profile: Profile) -> Iterator[Program]:
+        """Yield the program that the runtime starts."""
+        if profile.start is not None and profile.start.command:
+            yield Program(profile.start.command[0], Reason("start", profile.start.where))
+
+    def made(self, profile: Profile, draft: Draft) -> Iterator[Made]:
+        """Yield what a runtime mounts on: it cannot make directories in a read-only root."""
+        if profile.start is None:
+            return
+        where = profile.start.where
+        for path, mode in {**MOUNT_POINTS, **(SCRATCH if profile.read_only else {})}.items():
+            yield Made(path, mode, 0, 0, None, Reason("mount point", where))
+        if profile.start.pause:
+            yield Made(PAUSE, 0o755, 0, 0, self._pause(), Reason("pause", where))
+
+    def always(self, tops: tuple[RootPath, ...]) -> tuple[RootPath, ...]:
+        """Nothing is mounted that nothing is in."""
+        return ()
+
+
+class Illumos:
+    """A zone of our brand; ``config`` is the text of the brand's config.xml."""
+
+    name = "illumos"
+
+    def __init__(self, config: str) -> None:
+        self._config = config
+
+    def programs(self, profile: Profile) -> Iterator[Program]:
+        """Yield what init is to start, and what the brand runs: init itself, and what zlogin asks for."""
+        if profile.start is not None:
+            yield Program(illumos.start_command(profile.start)[0], Reason("start", profile.start.where))
+        for one in brand.programs(self._config):
+            severity = "warning" if one.element in _LOGIN else "error"
+            yield Program(one.path, Reason(f"brand {one.element}", "config.xml"), severity)
+
+    def made(self, profile: Profile, draft: Draft) -> Iterator[Made]:
+        """Yield what zoneadmd mounts on, and the script that init runs."""
+        for path, kind in illumos.MOUNT_POINTS.items():
+            text = None if kind is FileType.DIR else b""
+            mode = illumos.mount_point_mode(kind)
+            yield Made(path, mode, 0, 0, text, Reason("mount point", "platform.xml"))
+        start = profile.start
+        if start is None:
+            return
+        steps = (text.path for text in profile.texts if text.path.is_below(illumos.STEPS))
+        script = illumos.start_script(illumos.start_command(start), steps)
+        yield Made(illumos.RC, 0o755, 0, 0, script.encode(), Reason("start", start.where))
+        inittab = illumos.with_start(draft.text(draft.shipped(illumos.INITTAB)), illumos.RC)
+        yield Made(
+            illumos.INITTAB,
+            0o644,
+            0,
+            0,
+            inittab.encode("utf-8", "surrogateescape"),
+            Reason("start", start.where),
+        )
+
+    def always(self, tops: tuple[RootPath, ...]) -> tuple[RootPath, ...]:
+        """All: platform.xml, the same for all zones of the brand, mounts them."""
+        return tops
+
+
+class Literal:
+    """A zone of mvi's lists: they are taken at their word, and say themselves how it starts."""
+
+    name = "illumos"
+
+    def programs(self, profile: Profile) -> Iterator[Program]:
+        """Yield nothing."""
+        return iter(())
+
+    def made(self, profile: Profile, draft: Draft) -> Iterator[Made]:
+        """Yield nothing."""
+        return iter(())
+
+    def always(self, tops: tuple[RootPath, ...]) -> tuple[RootPath, ...]:
+        """All, as for every illumos zone."""
+        return tops
