@@ -217,7 +217,7 @@ def test_nothing_is_left_behind(tree: Tree, tmp_path: Path, monkeypatch: pytest.
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(place))
-    run(tree, "mkdir -p a/b; chmod 0 a/b a; sleep 100 &")
+    run(tree, "mkdir -p a/b; touch a/f; chmod 0 a/b a/f a; sleep 100 &")
     assert os.listdir(place) == []
     mounts = subprocess.run(["cat", "/proc/self/mounts"], capture_output=True, text=True, check=True).stdout
     assert str(place) not in mounts

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from partialroot.errors import ApplyError, ConflictError
@@ -18,9 +18,9 @@ from partialroot.paths import RootPath
 from partialroot.plan.fixes import EMPTY, Listing, Staged, is_placeholder
 
 _SECONDS = 600
-_LINES = 20  # of what a script says
+_LINES = 20  # of what the scripts say
 _DONE = 87  # what the shell exits with after the last script: none ended it
-_CHUNK = 1 << 20
+_SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 # $1 a new root, $2 the stage, $3 the scripts, the rest directories that the scripts may read.
 _CONFINE = r"""
@@ -95,9 +95,10 @@ class Stage:
 
     def read(self, path: RootPath) -> bytes:
         """Return the content of a regular file of the stage."""
-        descriptor = os.open(self._host(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            return file.read()
+        with ExitStack() as stack:
+            for one in (*reversed(list(path.ancestors)), path):
+                stack.enter_context(_opened_up(self._host(one)))
+            return Path(self._host(path)).read_bytes()
 
     def run(self, fragments: Sequence[Fragment], *, unconfined: bool) -> tuple[str, ...]:
         """Let one ksh source the fix scripts of ``fragments`` in order; return the lines they say.
@@ -195,9 +196,6 @@ def _can_confine() -> bool:
     return done.returncode == 0
 
 
-_SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
-
-
 # --- files of the stage -------------------------------------------------------------------------------
 
 
@@ -226,14 +224,28 @@ def _give(place: str, entry: Entry) -> None:
 
 
 def _listed(top: str, path: str) -> Iterator[tuple[RootPath, Staged]]:
-    with os.scandir(top + path) as found:
-        entries = sorted(found, key=lambda one: one.name)
-    for one in entries:
-        below = RootPath(f"{path}/{one.name}")
-        status = one.stat(follow_symlinks=False)
-        yield below, _staged(one.path, status)
-        if stat.S_ISDIR(status.st_mode):
-            yield from _listed(top, below)
+    with _opened_up(top + path), os.scandir(top + path) as found:
+        for one in sorted(found, key=lambda one: one.name):
+            below = RootPath(f"{path}/{one.name}")
+            status = one.stat(follow_symlinks=False)
+            yield below, _staged(one.path, status)
+            if stat.S_ISDIR(status.st_mode):
+                yield from _listed(top, below)
+
+
+@contextmanager
+def _opened_up(place: str) -> Iterator[None]:
+    """Let us read a file or directory of ours whatever its mode: root may, but others lock themselves out."""
+    status = os.stat(place, follow_symlinks=False)
+    mode, wanted = stat.S_IMODE(status.st_mode), 0o500 if stat.S_ISDIR(status.st_mode) else 0o400
+    if os.geteuid() == 0 or mode & wanted == wanted:
+        yield
+        return
+    os.chmod(place, mode | wanted)
+    try:
+        yield
+    finally:
+        os.chmod(place, mode)
 
 
 def _staged(place: str, status: os.stat_result) -> Staged:
@@ -256,5 +268,5 @@ def _sha256(place: str, size: int) -> str:
 
     if size == 0:
         return EMPTY
-    with open(place, "rb") as file:
+    with _opened_up(place), open(place, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
