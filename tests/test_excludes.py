@@ -8,8 +8,9 @@ from sources import write
 
 from partialroot.model import Item, Profile, Selection
 from partialroot.paths import RootPath
+from partialroot.plan.platforms import Linux
 from partialroot.plan.policy import Excludes
-from partialroot.plan.select import Platform, select
+from partialroot.plan.select import select
 from partialroot.profiles.compose import compose
 from partialroot.profiles.toml import parse_profile
 from partialroot.source.packages import open_packages
@@ -72,7 +73,7 @@ def selected(source: Path, text: str) -> Selection:
     }
     profile = compose([profiles["web"]], profiles, {})
     tree = Tree(source)
-    return select(profile, ("web",), tree, open_packages(tree), Platform("linux", lambda: b""))
+    return select(profile, ("web",), tree, open_packages(tree), Linux(lambda: b""))
 
 
 def paths(selection: Selection) -> set[str]:

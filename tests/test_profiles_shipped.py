@@ -15,7 +15,8 @@ from needs import needs
 from sources import PROGRAMS, small_source, write
 
 from partialroot.model import Profile, Selection
-from partialroot.plan.select import Platform, select
+from partialroot.plan.platforms import Linux
+from partialroot.plan.select import select
 from partialroot.profiles.library import Library
 from partialroot.source.packages import open_packages
 from partialroot.source.tree import Tree
@@ -32,7 +33,7 @@ SERVING = [
 def selected(source: Path, *names: str, **parameters: str) -> Selection:
     tree = Tree(source)
     profile = LIBRARY.compose(names, parameters)
-    return select(profile, names, tree, open_packages(tree), Platform("linux", lambda: b"pause"))
+    return select(profile, names, tree, open_packages(tree), Linux(lambda: b"pause"))
 
 
 def paths(selection: Selection) -> set[str]:

@@ -30,7 +30,7 @@ def vet(draft: Draft) -> None:
         if why is not None and path in draft.named:
             refused.append(f"{path} ({why})")
         elif why is not None:
-            draft.drop(path, f"{path} is left out: {why}; name it in secrets to copy it")
+            _ship_or_drop(draft, path, why, "name it in secrets to copy it")
         else:
             _vet_edited(draft, path)
     if refused:
@@ -61,18 +61,19 @@ def _vet_edited(draft: Draft, path: RootPath) -> None:
     by_package = path in draft.by_package and not path.is_below("/usr")
     if path in draft.named or not is_editable(path, by_package):
         return
-    if pristine(draft.tree, draft.packages, path):
-        return
+    if not pristine(draft.tree, draft.packages, path):
+        remedy = "name it in files to copy it, or give its content in [text]"
+        _ship_or_drop(draft, path, "it is not as its package installed it", remedy)
+
+
+def _ship_or_drop(draft: Draft, path: RootPath, why: str, remedy: str) -> None:
+    """Take a file as it was shipped, if the source kept that; else leave it out."""
     shipped = draft.shipped(path)
     if shipped != path and draft.tree.lstat(shipped) is not None:
         draft.instead[path] = shipped
-        draft.warnings.append(f"{path} is taken as it was shipped, not as it was edited here")
+        draft.warnings.append(f"{path} is taken as it was shipped: {why}")
     else:
-        draft.drop(
-            path,
-            f"{path} is left out: it is not as its package installed it; name it in files to copy it,"
-            " or give its content in [text]",
-        )
+        draft.drop(path, f"{path} is left out: {why}; {remedy}")
 
 
 def _head(draft: Draft, path: RootPath, node: Node) -> bytes | None:

@@ -100,14 +100,27 @@ def _program_paths(text: str, tree: Tree) -> Iterator[RootPath]:
 
 
 def _package(item: Item, draft: Draft) -> None:
-    names = [item.text]
+    """Choose what a package has, several by a glob, or a group of them (an overlay) by its name."""
+    packages = draft.packages
+    names: Iterable[str] = [item.text]
     if is_glob(item.text):
-        names = [name for name in draft.packages.installed() if fnmatchcase(name, item.text)]
-    lists = [(name, draft.packages.files(name)) for name in names]
-    if not names or any(files is None for _, files in lists):
+        names = [name for name in packages.installed() if fnmatchcase(name, item.text)]
+    elif packages.files(item.text) is None and (group := packages.group(item.text)) is not None:
+        names = _installed(group, item, draft)
+    lists = [(name, packages.files(name)) for name in names]
+    if not lists or any(files is None for _, files in lists):
         draft.miss(f"package {item.text}", item.where)
     for name, files in lists:
         _package_files(name, files or (), item, draft)
+
+
+def _installed(group: Iterable[str], item: Item, draft: Draft) -> list[str]:
+    """Return the packages of a group that are installed; the others are worth a warning, no more."""
+    there = set(draft.packages.installed())
+    absent = [name for name in group if name not in there]
+    if absent:
+        draft.warnings.append(f"{item.text} ({item.where}): not installed here: {', '.join(absent)}")
+    return [name for name in group if name in there]
 
 
 def _package_files(name: str, files: tuple[RootPath, ...], item: Item, draft: Draft) -> None:
