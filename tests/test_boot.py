@@ -187,7 +187,7 @@ class TestRunc:
         booted = boot(bootable.path)
         begin = time.monotonic()
         halt(bootable.path)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 9, "it waited for the grace to end"
         assert booted.wait() == 0
 
     def test_what_it_prints_fills_only_its_own_log(self, bootable: Zone) -> None:
@@ -210,7 +210,7 @@ class TestStopping:
         bootable.boot("exec busybox sleep 60")
         begin = time.monotonic()
         halt(bootable.path)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 9, "it waited for the grace to end"
 
     def test_others_are_waited_for_even_then(self, bootable: Zone) -> None:
         slow = "trap 'busybox sleep 1; echo bye >/tmp/bye; exit 0' TERM; while :; do busybox sleep 0.05; done"
@@ -222,7 +222,7 @@ class TestStopping:
         booted = bootable.boot("trap : TERM; while :; do busybox sleep 0.05; done")
         begin = time.monotonic()
         halt(bootable.path, grace=1)
-        assert 1 <= time.monotonic() - begin < 5
+        assert 1 <= time.monotonic() - begin < 9
         assert booted.wait() == 128 + signal.SIGKILL
 
 

@@ -219,7 +219,7 @@ def reads_or_says(data: bytes) -> None:
         assert sum(len(need.name) for need in found.needs) <= 1 << 23
         for note in found.dlopen:
             notes.parse(note)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 10, "as good as a hang"
 
 
 @settings(max_examples=400, deadline=None)

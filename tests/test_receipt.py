@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -273,14 +272,6 @@ def test_too_much_is_refused_unread(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     written(tmp_path, data)
     with pytest.raises(NoReceiptError, match="larger than 100 bytes"):
         receipt.read(tmp_path)
-
-
-def test_thousands_are_read_quickly() -> None:
-    """Some 50 ms on the slowest machines we have; the bound only catches a change of kind."""
-    data = receipt.dump(a_receipt(*(record(f"/usr/lib/module{number:05}") for number in range(5000))))
-    started = time.perf_counter()
-    receipt.load(data, "x")
-    assert time.perf_counter() - started < 0.5
 
 
 # --- reading it from a zonepath -----------------------------------------------------------------------
