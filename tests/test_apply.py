@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import pytest
 from needs import needs
 from treedump import differences, dump
 from zones import REQUEST, site_at, whole_plan
 
+from partialroot.errors import BusyError
 from partialroot.zone import apply, receipt
 from partialroot.zone.journal import all_intents
 
@@ -44,3 +46,44 @@ def test_no_descriptor_stays_open(source: Path, store: Path, scratch: Path) -> N
     assert apply.recover(site) is None
     apply.remove(site, again)
     assert len(os.listdir("/proc/self/fd")) == count
+
+
+def test_directories_made_on_the_way_go_with_the_last_zone(source: Path, store: Path, scratch: Path) -> None:
+    sites = [site_at(store, scratch / f"made/zones/{name}") for name in ("one", "two")]
+    made = [apply.create(whole_plan(source, store), site, REQUEST, {}) for site in sites]
+    assert os.stat(scratch / "made/zones").st_mode & 0o7777 == 0o755
+    apply.remove(sites[0], made[0])
+    assert os.listdir(scratch / "made/zones") == ["two"]
+    apply.remove(sites[1], made[1])
+    assert not (scratch / "made").exists()
+
+
+def test_a_zonepath_that_was_there_stays_without_its_contents(
+    source: Path, store: Path, scratch: Path
+) -> None:
+    (scratch / "zone").mkdir(mode=0o755)
+    site = site_at(store, scratch / "zone")
+    made = apply.create(whole_plan(source, store), site, REQUEST, {})
+    assert os.stat(scratch / "zone").st_mode & 0o7777 == 0o700
+    (scratch / "zone/notes of the administrator").touch()
+    apply.remove(site, made)
+    assert os.listdir(scratch / "zone") == ["notes of the administrator"]
+
+
+@pytest.mark.parametrize("name", [".partialroot-new", ".partialroot-old"])
+def test_another_store_s_unfinished_work_is_left_alone(
+    source: Path, store: Path, scratch: Path, name: str
+) -> None:
+    site = site_at(store, scratch / "zone")
+    made = apply.create(whole_plan(source, store), site, REQUEST, {})
+    (scratch / "zone" / name).mkdir()
+    (scratch / "zone" / name / "of the other").touch()
+    before = dump(scratch / "zone")
+    for work in (
+        lambda: apply.remove(site, made),
+        lambda: apply.update(whole_plan(source, store), site, REQUEST, {"other": 1}, made),
+    ):
+        with pytest.raises(BusyError, match="this store knows nothing of"):
+            work()
+        assert differences(before, dump(scratch / "zone")) == []
+        assert all_intents(site.store) == ()

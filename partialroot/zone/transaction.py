@@ -35,6 +35,7 @@ def run(store: Store, intent: Intent, mounter: Mounter | None, build: Build) -> 
 
     The caller holds the zone's lock, and has recovered earlier work.
     """
+    _refuse_foreign_work(Path(intent.zonepath))
     journal.write(store, intent)
     try:
         _Work(intent, mounter).carry_out(build)
@@ -65,6 +66,17 @@ def recover(store: Store, zonepath: Path, mounter: Mounter | None) -> str | None
 def receipt_bytes(zone: int) -> bytes | None:
     """Return the receipt's content in the open zonepath, None when there is none."""
     return fs.read(zone, RECEIPT)
+
+
+def _refuse_foreign_work(zonepath: Path) -> None:
+    """Refuse to touch work that this store knows nothing of: another store's may be under way."""
+    for name in WORK_NAMES:
+        if os.path.lexists(zonepath / name):
+            raise BusyError(
+                "unfinished work that this store knows nothing of",
+                path=str(zonepath / name),
+                hint="use the --store it was begun with; remove it if that is gone",
+            )
 
 
 def _settle_after(store: Store, intent: Intent, mounter: Mounter | None, error: BaseException) -> bool:
@@ -177,7 +189,6 @@ class _Work:
             self._mounter.up(self._path, self._intent.binds_before)
 
     def _build(self, zone: int, build: Build) -> bytes | None:
-        self._refuse_foreign_work(zone)
         for name in WORK_NAMES:
             fs.make_own_directory(zone, name)
         with _opened(zone, NEW) as new, _opened(zone, OLD) as old:
@@ -190,16 +201,6 @@ class _Work:
             if receipt is not None:
                 fs.create_file(new, RECEIPT, receipt)
         return receipt
-
-    def _refuse_foreign_work(self, zone: int) -> None:
-        """Refuse to touch work that this store knows nothing of: another store's may be under way."""
-        for name in WORK_NAMES:
-            if fs.exists(zone, name):
-                raise BusyError(
-                    "unfinished work that this store knows nothing of",
-                    path=str(self._path / name),
-                    hint="use the --store it was begun with; remove it if that is gone",
-                )
 
     def _unmount(self) -> None:
         """Unmount what the work changes; binds that stay the same stay up."""
