@@ -195,6 +195,13 @@ def test_below_a_lazy_need_nothing_is_an_error(zone: SunRoot) -> None:
     assert lacks(zone.closed(MAIN, "/usr/bin/other")) == [("libnone.so.1", "error")]
 
 
+def test_what_is_lazy_here_and_eager_there_is_eager(zone: SunRoot) -> None:
+    zone.program(MAIN, [lazy("liba.so.1"), "libb.so.1"])
+    zone.library("/lib/liba.so.1", ["libnone.so.1"])
+    zone.library("/lib/libb.so.1", ["liba.so.1"])
+    assert lacks(zone.closed(MAIN)) == [("libnone.so.1", "error")]
+
+
 def test_lean_leaves_lazy_needs_out_unless_named(zone: SunRoot) -> None:
     zone.program(MAIN, ["libc.so.1", lazy("liba.so.1"), lazy("libnone.so.1")])
     zone.library("/lib/liba.so.1", [lazy("libb.so.1")])

@@ -9,6 +9,7 @@ from collections import deque
 from partialroot.closure.elf import Need
 from partialroot.closure.linker.common import Absent, Choice, Edge, Library
 from partialroot.closure.linker.sunos import Sunos
+from partialroot.paths import RootPath
 
 _SET_ID = 0o6000
 _OPENED = {"nss_dns.so.1": "libresolv.so.2"}  # nsswitch/dns/common/dns_mt.c
@@ -31,6 +32,7 @@ class SunosMap:
         self._known: dict[tuple[int, int], Library] = {}
         self._hard: deque[Library] = deque()
         self._soft: deque[Library] = deque()
+        self._followed: set[RootPath] = set()
 
     def start(self, library: Library) -> None:
         """Begin with a program, or with a library as if it were one; the linker itself loads nothing.
@@ -72,6 +74,9 @@ class SunosMap:
         while self._hard or self._soft:
             soft = not self._hard
             library = (self._soft if soft else self._hard).popleft()
+            if library.found.real in self._followed:
+                continue
+            self._followed.add(library.found.real)
             for need in library.elf.needs:
                 if not (need.when and self._lean):
                     self._follow(need, library, soft or bool(need.when))
@@ -120,15 +125,16 @@ class SunosMap:
 
     def _take(self, choice: Choice, rule: str, origin: str, soft: bool) -> None:
         for library in () if choice.library is None else (choice.library, *choice.variants):
-            node = library.found.node
-            known = self._known.get((node.dev, node.ino)) or self._add(library, soft)
+            known = self._add(library, soft)
             other = known.found.real != library.found.real
             self.edges.append(Edge(rule, origin, library, other or library is not choice.library))
 
     def _add(self, library: Library, soft: bool) -> Library:
-        self._known[library.found.node.dev, library.found.node.ino] = library
-        (self._soft if soft else self._hard).append(library)
-        return library
+        """Return the object that a file is, perhaps one loaded before; what can wait is followed last."""
+        node = library.found.node
+        known = self._known.setdefault((node.dev, node.ino), library)
+        (self._soft if soft else self._hard).append(known)
+        return known
 
     def _loaded_before(self, absent: Absent) -> Absent:
         """After the search has failed a name is compared with the names of all that is loaded (load_so).
