@@ -8,7 +8,7 @@ from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
 from partialroot.closure.linker import AnyLinker, Linkers
 from partialroot.closure.linker.common import Absent, Library, Loading
-from partialroot.closure.linker.sunos import ISALIST, Sunos
+from partialroot.closure.linker.sunos import ISALIST
 from partialroot.closure.result import Closure, Collector
 from partialroot.closure.scripts import DEEPEST, shebang, shebang_of_illumos
 from partialroot.model import FileType, Reason
@@ -159,7 +159,7 @@ class Following:
 
         A copy of isaexec, or a program that calls it itself, may do without.
         """
-        if not isinstance(self._linkers.of(elf), Sunos) or found.real == ISAEXEC:
+        if not self.is_sunos or found.real == ISAEXEC:
             return []
         original = self.files.file(ISAEXEC)
         is_link = original is not None and _inode(original) == _inode(found)
