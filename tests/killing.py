@@ -156,15 +156,21 @@ def _become_command(out: int, err: int) -> None:
 
 def _watch(seen: int, act: Act | None) -> None:
     """Write each effect to ``seen`` before it happens, then do ``act``."""
-    count = 0
+    count, acting = 0, False
 
     def tell(name: str, what: object) -> None:
-        nonlocal count
+        nonlocal count, acting
+        if acting:  # it is ``act`` that does this
+            return
         point = (name, os.fsdecode(what) if isinstance(what, str | bytes | Path) else "")
         os.write(seen, pickle.dumps(point))
         count += 1
         if act is not None:
-            act(count - 1, point)
+            acting = True
+            try:
+                act(count - 1, point)
+            finally:
+                acting = False
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if event in AUDITED or (event == "open" and (arguments[2] or 0) & WRITING):
