@@ -37,7 +37,7 @@ class Disk:
         subprocess.run(["mount", "-o", HARSH, image, self.top], check=True)
 
     def unmount(self) -> None:
-        for mount in [*mounts_below(self.top), self.top]:
+        for mount in [*mounts_below(self.top), str(self.top)]:
             subprocess.run(["umount", mount], check=True)
 
     def copy(self, number: int) -> None:
