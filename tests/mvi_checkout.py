@@ -77,10 +77,14 @@ echo $xopt $SIZE > etc/size
 def make(directory: Path, **more: str) -> Path:
     """Write a checkout, which no ``umask`` opens to others; ``more`` has further files."""
     directory.mkdir(mode=0o755)
-    for name, text in {**LISTS, **SCRIPTS, **more}.items():
-        lines = [
-            one.strip() if one.strip().startswith("#") else "\n".join(one.split()) for one in text.split("\n")
-        ]
-        (directory / name).write_text(text if name in SCRIPTS else "\n".join(filter(None, lines)) + "\n")
+    lists = {name: _one_per_line(text) for name, text in LISTS.items()}
+    for name, text in {**lists, **SCRIPTS, **more}.items():
+        (directory / name).write_text(text)
         (directory / name).chmod(0o644)
     return directory
+
+
+def _one_per_line(text: str) -> str:
+    lines = (line.strip() for line in text.split("\n"))
+    words = ([line] if line.startswith("#") else line.split() for line in lines)
+    return "".join(f"{word}\n" for line in words for word in line)

@@ -30,7 +30,7 @@ def with_fragments(
     keep_going: bool = False,
     add_closure: bool = False,
 ) -> Selection:
-    """Return a selection with all that ``fragments`` list; what it has already is left as it is.
+    """Return a selection with all that ``fragments`` list; what other profiles want is left as it is.
 
     ``fix`` runs the fix scripts, unless something is missing. With ``keep_going`` what is listed but not
     there is only a warning, with ``add_closure`` the zone also gets what the listed programs need: without,
@@ -40,7 +40,9 @@ def with_fragments(
     missing = found.missing
     if keep_going:
         missing = [one._replace(severity="warning") for one in missing]
-    merged = {**found.entries, **{entry.path: entry for entry in selection.entries}}
+    others = {entry.path: entry for entry in selection.entries}
+    wanted = {path: entry for path, entry in others.items() if not _is_incidental(entry)}
+    merged = {**others, **found.entries, **wanted}
     selection = replace(
         selection,
         entries=_sorted(merged),
@@ -51,6 +53,12 @@ def with_fragments(
         return selection
     selection = _with_start(fix(selection), fragments, tree)
     return _with_needs(selection, found.entries, tree, packages, add_closure=add_closure)
+
+
+def _is_incidental(entry: Entry) -> bool:
+    """Return whether a directory is only there to hold something else."""
+    rules = {reason.rule for reason in entry.reasons}
+    return entry.type is FileType.DIR and rules <= {"parent", "mount point"}
 
 
 def _sorted(entries: Mapping[RootPath, Entry]) -> tuple[Entry, ...]:

@@ -101,10 +101,12 @@ class Illumos:
         start = profile.start
         if start is None:
             return
-        steps = (text.path for text in profile.texts if text.path.is_below(illumos.STEPS))
+        steps = (one.path for one in profile.texts if one.path.is_below(illumos.STEPS) and one.mode & 0o111)
         script = illumos.start_script(illumos.start_command(start), steps)
         yield Made(illumos.RC, 0o755, 0, 0, script.encode(), Reason("start", start.where))
-        inittab = illumos.with_start(draft.text(draft.shipped(illumos.INITTAB)), illumos.RC)
+        # The source's runs programs at boot that only a zone with all of its package has.
+        chosen = draft.text(draft.shipped(illumos.INITTAB)) if illumos.INITTAB in draft.nodes else ""
+        inittab = illumos.with_start(chosen, illumos.RC)
         yield Made(
             illumos.INITTAB,
             0o644,
