@@ -228,7 +228,6 @@ NEEDS: dict[str, Need] = {
     "busybox": Need(_command("busybox", "true"), "busybox-static"),
     "node": Need(_command("node", "--eval", "0"), "nodejs"),
     "musl": Need(_command("musl-gcc", "-print-multi-lib"), "musl-tools gcc"),
-    "npm": Need(_command("npm", "--version"), "Have npm, with a registry it reaches"),
     "nginx": Need(_command("nginx", "-v"), "nginx-light"),
     "ksh": Need(_command("ksh93", "-c", "true"), "ksh93u+m"),
     "python": Need(_command(sys.executable, "-c", "pass"), "python3"),
