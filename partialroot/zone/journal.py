@@ -159,13 +159,14 @@ _text = strict.one(strict.texts)
 _number = strict.one(strict.numbers(0, (1 << 32) - 1))
 _mode = strict.one(strict.numbers(0, 0o7777))
 _sum = strict.one(strict.sums)
+_path = strict.one(strict.paths)
 
 
 def _below(value: object) -> str:
     """Read a path below the zonepath, without a leading slash; nothing in it may lead outside."""
     text = _text(value)
-    if RootPath.parse(f"/{text}").relative != text:
-        raise ValueError(f"{strict.shown(text)} is no normal path")
+    if text != "." and _path(f"/{text}").relative != text:
+        raise ValueError("the empty path")
     return text
 
 
