@@ -91,3 +91,40 @@ def test_with_json_a_mistake_is_an_object_too(capsys: pytest.CaptureFixture[str]
     assert error["kind"] == "usage"
     assert error["path"] == "zones/a"
     assert error["hint"]
+
+
+ON_ZONES = ("status", "verify", "audit", "mount", "unmount", "boot", "halt", "remove")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["populate", "/a", "base", "--address", "1.2.3"], "'1.2.3' is no IPv4 address"),
+        (["halt", "/a", "--grace", "-1"], "argument --grace: invalid seconds value: '-1'"),
+        (["halt", "/a", "--grace", "nan"], "argument --grace: invalid seconds value: 'nan'"),
+        (["explain", "/a", "usr/bin/node"], "paths are absolute"),
+        (["explain", "a", "/usr/bin/node"], "paths are absolute"),
+        *(([verb, "a"], "zonepaths are absolute") for verb in ON_ZONES),
+        *(([verb, "/a", "--all"], "zones are named beside --all") for verb in ON_ZONES),
+    ],
+)
+def test_mistakes_are_refused_before_anything_is_looked_at(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert message in said.err and "hint: " in said.err
+    assert not said.out
+
+
+def test_an_interrupt_is_an_error_of_the_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("partialroot.cli.looking.status", interrupted)
+    assert main(["status", "--all", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"]["message"] == "interrupted"
+    assert said.err == "partialroot: error: interrupted\n"

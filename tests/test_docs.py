@@ -103,6 +103,33 @@ def test_an_error_comes_with_the_keys_of_its_verb(documents: dict[str, Any]) -> 
     assert documents["refused"].keys() == documents["populate"].keys() | {"error"}
 
 
+@pytest.mark.parametrize("verb", ["populate", "plan", "closure", "explain", "status", "boot"])
+def test_a_mistake_in_the_words_has_the_keys_of_its_verb(verb: str) -> None:
+    """Also what the parser refuses, before it knows anything."""
+    said = partialroot(verb, "--no-such-option", "--json", code=2).document
+    assert said.keys() == EXAMPLES[verb].keys() | {"error"}
+
+
+@pytest.mark.parametrize("verb", ["verify", "audit", "mount", "unmount", "boot", "halt", "remove"])
+def test_a_zone_that_failed_has_the_keys_of_its_verb(tmp_path: Path, verb: str) -> None:
+    zone = tmp_path / "none"
+    said = partialroot(verb, zone, "--json", "--store", tmp_path / "store", code=2).document
+    example = EXAMPLES[{"audit": "verify", "unmount": "mount"}.get(verb, verb)]
+    assert said["zones"][0].keys() == example["zones"][0].keys()
+    assert said["error"] == said["zones"][0]["error"]
+
+
+@needs("glibc")
+@pytest.mark.parametrize("words", [("closure", "/no/such"), ("profiles", "check", "wanting.toml")])
+def test_what_is_missing_is_an_error_of_the_document(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "wanting.toml").write_text('files = ["/no/such"]\n')
+    tmp_path.chmod(0o700)
+    paths = [tmp_path / word if word.endswith(".toml") else word for word in words]
+    said = partialroot(*paths, "--json", code=2).document
+    assert said["error"]["kind"] == "missing" and "/no/such" in said["error"]["message"]
+    assert [one["name"] for one in said["missing"]] == ["/no/such"]
+
+
 @needs("glibc")
 def test_json_that_shares_an_example(documents: dict[str, Any]) -> None:
     assert not list(differences(EXAMPLES["verify"], documents["audit"], "audit"))

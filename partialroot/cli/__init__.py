@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from partialroot.cli.arguments import parse
-from partialroot.errors import PartialRootError
+from partialroot.errors import ApplyError, PartialRootError
 
 # A verb is a function of that name in one of these; only what a verb uses is imported.
 MODULES = {
@@ -27,11 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     stdout.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    verb = None
+    verb = words[0] if words else None
     try:
         arguments = parse(words)
-        verb = arguments.verb
-        run: Callable[[Namespace], int] = getattr(import_module(MODULES[verb]), verb)
+        run: Callable[[Namespace], int] = getattr(import_module(MODULES[arguments.verb]), arguments.verb)
         return run(arguments)
     except PartialRootError as error:
         return _report(error, verb, as_json="--json" in words)
@@ -43,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return _report(failed(error, str(error.filename or "")), verb, as_json="--json" in words)
     except KeyboardInterrupt:
-        print("partialroot: interrupted", file=sys.stderr)
-        return 1
+        return _report(ApplyError("interrupted"), verb, as_json="--json" in words)
 
 
 def _report(error: PartialRootError, verb: str | None, *, as_json: bool) -> int:

@@ -158,7 +158,7 @@ def _boot(verb: Parser) -> None:
 def _halt(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument(
-        "--grace", metavar="SECONDS", type=float, default=10.0, help="before SIGKILL (default 10)"
+        "--grace", metavar="SECONDS", type=seconds, default=10.0, help="before SIGKILL (default 10)"
     )
 
 
@@ -210,6 +210,23 @@ def zones_and_profiles(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str
     if not profiles:
         raise UsageError("no PROFILE is given", hint="see partialroot profiles list")
     return tuple(dict.fromkeys(zonepaths)), tuple(dict.fromkeys(profiles))
+
+
+def address(text: str | None) -> str | None:
+    """Return the address of ``--address``; UsageError for one that no zone can have."""
+    if text is None:
+        return None
+    from partialroot.host.linux.network import parse_address
+
+    return parse_address(text)
+
+
+def seconds(text: str) -> float:
+    """Return a time to wait as a number; argparse says what is wrong with anything else."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
 
 
 def parameters(settings: Sequence[str]) -> dict[str, str]:

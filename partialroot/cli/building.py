@@ -22,7 +22,7 @@ def _options(args: Namespace) -> Options:
         share=arguments.methods(args.share),
         parameters=arguments.parameters(args.settings),
         trust_zone=args.trust_zone,
-        address=getattr(args, "address", None),
+        address=arguments.address(getattr(args, "address", None)),
         keep_going=args.keep_going,
         add_closure=args.add_closure,
         run_fix_scripts=args.run_fix_scripts,
@@ -39,9 +39,7 @@ def populate(args: Namespace) -> int:
         done = populating.populate(options, places, names)
     if args.json:
         plan = documents.plan_document(done.plan, done.changed, done.seconds)
-        about = zone_documents(done.zones, lambda changed: {"changed": changed})
-        for zone in about["zones"]:
-            zone.setdefault("changed", False)
+        about = zone_documents("populate", done.zones, lambda changed: {"changed": changed})
         print(documents.encode({**plan, **about}))
     elif not args.quiet:
         reports.print_populated(done.plan, done.zones, done.seconds, verbose=args.verbose)
@@ -121,12 +119,12 @@ def _profiles_show(args: Namespace) -> int:
 
 def _profiles_check(args: Namespace) -> int:
     selection = planning.make_selection(_options(args), _named(args))[0]
-    wanting = any(one.severity == "error" for one in selection.missing)
+    wanting = documents.wanting(selection.missing)
     if args.json:
         missing = [documents.missing_document(one) for one in selection.missing]
         about = {"profiles": args.words, "missing": missing, "warnings": selection.warnings}
-        print(documents.encode(about))
-    elif not wanting:
+        print(documents.encode({**about, **wanting}))
+    elif not wanting and not args.quiet:
         show.line(f"{' '.join(args.words)}: complete, {len(selection.entries)} paths")
     _say_plan(args, selection.missing, selection.warnings)
     return 2 if wanting else 0

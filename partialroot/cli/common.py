@@ -1,7 +1,7 @@
 """What the verbs have in common: their options, and how what was done to each zone is printed."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from partialroot.cli import documents, messages, show
@@ -29,19 +29,14 @@ def say_outcomes(outcomes: Iterable[Outcome[Any]]) -> None:
 
 
 def zone_documents(
-    outcomes: Sequence[Outcome[Any]], describe: Callable[[Any], Mapping[str, Any]]
+    verb: str, outcomes: Sequence[Outcome[Any]], describe: Callable[[Any], documents.Document]
 ) -> documents.Document:
     """Describe zones one by one; the first error is also the object's."""
-    about: documents.Document = {
-        "zones": [
-            {
-                "zonepath": one.zonepath,
-                **(describe(one.value) if one.value is not None else {}),
-                "error": documents.error_document(one.error)["error"] if one.error else None,
-            }
-            for one in outcomes
-        ]
-    }
+    zones = []
+    for one in outcomes:
+        done = None if one.value is None else describe(one.value)
+        zones.append(documents.zone_document(verb, one.zonepath, done, one.error))
+    about: documents.Document = {"zones": zones}
     failed = next((one.error for one in outcomes if one.error is not None), None)
     return about if failed is None else {**about, **documents.error_document(failed)}
 
@@ -49,12 +44,12 @@ def zone_documents(
 def finish(
     args: Namespace,
     outcomes: Sequence[Outcome[Any]],
-    describe: Callable[[Any], Mapping[str, Any]],
+    describe: Callable[[Any], documents.Document],
     tell: Callable[[str, Any], str],
 ) -> int:
     """Print what was done to each zone, as JSON or as a line each; return the exit code."""
     if args.json:
-        print(documents.encode(zone_documents(outcomes, describe)))
+        print(documents.encode(zone_documents(args.verb, outcomes, describe)))
     elif not args.quiet:
         for one in outcomes:
             if one.value is not None:

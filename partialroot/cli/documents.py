@@ -33,11 +33,30 @@ _EMPTY: Mapping[str, Document] = {
     "plan": _PLAN,
     "populate": {**_PLAN, "zones": []},
     "closure": {"objects": [], "missing": []},
-    "profiles": {"profiles": [], "missing": [], "warnings": []},
-    "explain": {"chain": []},
+    "profiles": {"profile": None, "profiles": [], "missing": [], "warnings": []},
+    "explain": {"zonepath": None, "path": None, "chain": []},
     "verify": {"zones": [], "findings": []},
     "audit": {"zones": [], "findings": []},
     **{verb: {"zones": []} for verb in ("status", "mount", "unmount", "boot", "halt", "remove")},
+}
+
+# What is said of a zone to which a verb could do nothing.
+_NOTHING_DONE: Mapping[str, Document] = {
+    "populate": {"changed": False},
+    "verify": {"findings": None},
+    "audit": {"findings": None},
+    "mount": {"changed": False, "mounts": []},
+    "unmount": {"changed": False, "mounts": []},
+    "boot": {
+        "runtime": None,
+        "pid": None,
+        "address": None,
+        "not_isolated": [],
+        "warnings": [],
+        "log": None,
+    },
+    "halt": {"changed": False},
+    "remove": {"removed": False},
 }
 
 
@@ -99,6 +118,17 @@ def totals(plan: Plan) -> Document:
     }
 
 
+def zone_document(
+    verb: str, zonepath: str, done: Document | None, error: PartialRootError | None
+) -> Document:
+    """Describe what a verb did to one zone, always with the same keys."""
+    return {
+        "zonepath": zonepath,
+        **(_NOTHING_DONE[verb] if done is None else done),
+        "error": error_document(error)["error"] if error else None,
+    }
+
+
 def failed_document(verb: str | None, error: PartialRootError) -> Document:
     """Describe a verb that failed: its object, empty, with the error."""
     return {**_EMPTY.get(verb or "", {}), **error_document(error)}
@@ -114,11 +144,18 @@ def error_document(error: PartialRootError) -> Document:
     return about
 
 
+def wanting(missing: Iterable[Missing]) -> Document:
+    """Return the error of what cannot be built for what is missing; empty if it can."""
+    errors = [one for one in missing if one.severity == "error"]
+    return {"error": error_document(MissingError(errors))["error"]} if errors else {}
+
+
 def closure_document(found: "Closure") -> Document:
     """Describe a closure: each object once, with who first needed it."""
     return {
         "objects": [one._asdict() for one in found.objects],
         "missing": [missing_document(one) for one in found.missing],
+        **wanting(found.missing),
     }
 
 

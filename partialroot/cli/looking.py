@@ -7,6 +7,7 @@ from typing import Any
 
 from partialroot.cli import documents, reports, show
 from partialroot.cli.common import code, say_outcomes, zone_documents, zonepaths
+from partialroot.errors import UsageError
 from partialroot.pipeline import inspecting
 from partialroot.pipeline.zones import Outcome
 from partialroot.zone.store import store_path
@@ -16,6 +17,11 @@ FINDINGS = 5
 
 def explain(args: Namespace) -> int:
     """Say why a path is in a zone."""
+    for path in (args.zonepath, args.path):
+        if not path.startswith("/"):
+            raise UsageError(
+                "paths are absolute", path=path, hint="explain ZONEPATH PATH, as the zone sees it"
+            )
     chain = inspecting.explain(Path(args.zonepath), args.path)
     if args.json:
         print(documents.encode(documents.chain_document(args.zonepath, args.path, chain)))
@@ -40,7 +46,7 @@ def _show_findings(args: Namespace, outcomes: Sequence[Outcome[Any]], strict: bo
         {**one._asdict(), "zonepath": outcome.zonepath} for outcome in outcomes for one in outcome.value or ()
     ]
     if args.json:
-        about = zone_documents(outcomes, lambda findings: {"findings": len(findings)})
+        about = zone_documents(args.verb, outcomes, lambda findings: {"findings": len(findings)})
         print(documents.encode({**about, "findings": found}))
     elif not args.quiet:
         reports.print_findings(found)

@@ -133,6 +133,7 @@ def boot_line(zonepath: str, booted: "Booted") -> str:
 
 def print_findings(findings: Iterable[Mapping[str, Any]]) -> None:
     """Print what verify or audit found, a row each."""
-    rows = [(one["severity"], one["kind"], one["path"], one["expected"], one["actual"]) for one in findings]
+    columns = ("severity", "kind", "zonepath", "path", "expected", "actual")
+    rows = [[one[column] for column in columns] for one in findings]
     if rows:
-        show.table(("SEVERITY", "KIND", "PATH", "EXPECTED", "ACTUAL"), rows)
+        show.table([column.upper() for column in columns], rows)

@@ -30,11 +30,14 @@ class Outcome(Generic[T]):
 def chosen(store: Path, words: Sequence[str], every: bool) -> tuple[str, ...]:
     """Return the zones a verb is about: those named, or all of the store's register.
 
-    Raises UsageError when none is named, or one is no absolute path.
+    Raises UsageError when none is named, some are named beside all, or one is no absolute path.
     """
     for word in words:
         if not word.startswith("/"):
-            raise UsageError("zonepaths are absolute", path=word)
+            hint = f"say /{word.removeprefix('./')}, or the whole path"
+            raise UsageError("zonepaths are absolute", path=word, hint=hint)
+    if words and every:
+        raise UsageError("zones are named beside --all", path=words[0], hint="leave one of the two out")
     if words:
         return tuple(dict.fromkeys(words))
     if not every:
