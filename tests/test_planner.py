@@ -128,6 +128,16 @@ def test_a_mount_that_cannot_link_clones_or_copies() -> None:
     assert only(planned(*entries, facts=host(links=links)), "/usr/bin/a").method is Method.LINK
 
 
+def test_links_that_this_host_cannot_make_are_a_warning() -> None:
+    setuid = file("/usr/local/bin/su", node(3, mode=0o4755))
+    entries = (file("/usr/bin/a"), file("/usr/local/bin/b", node(2)), setuid, file("/etc/c"))
+    assert planned(*entries).warnings == (), "what is never linked is no loss"
+    facts = host(links={"/": "", "/usr/local": "EXDEV"})
+    assert planned(*entries, facts=facts).warnings == (
+        "by copy instead of link: 1 files, 10 bytes: EXDEV; no clone: no reflinks",
+    )
+
+
 def test_without_mounts_everything_is_private_and_nothing_linked() -> None:
     made = planned(file("/usr/bin/a"), facts=host(no_mount="no CAP_SYS_ADMIN"))
     action = only(made, "/usr/bin/a")

@@ -3,7 +3,7 @@
 Pure: everything the host can or cannot do was tried before and is in ``HostFacts``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from partialroot.errors import ConflictError, Missing, MissingError, SpaceError
@@ -247,10 +247,23 @@ def _check_space(actions: Iterable[Action], facts: HostFacts) -> None:
                 )
 
 
+def _lost_links(actions: Iterable[Action], facts: HostFacts) -> Iterator[str]:
+    """Say what is brought into the image in another way than by links, because this host cannot link it."""
+    reasons = tuple(filter(None, facts.links.values()))
+    sizes: dict[tuple[Method, str], list[int]] = {}
+    for action in actions:
+        instead = action.entry.layer is Layer.SHARED and action.method in (Method.CLONE, Method.COPY)
+        if instead and action.why.startswith(reasons):
+            sizes.setdefault((action.method, action.why), []).append(action.entry.size)
+    for (method, why), lost in sorted(sizes.items()):
+        yield f"by {method} instead of link: {len(lost)} files, {sum(lost)} bytes: {why}"
+
+
 def _losses(actions: Iterable[Action], facts: HostFacts, chooser: _Chooser) -> Iterable[str]:
-    """Say what this host makes us lose: sharing, and owners that cannot be given (P9)."""
+    """Say what this host makes us lose: sharing, links, and owners that cannot be given (P8, P9)."""
     if chooser.no_image:
         yield f"nothing is shared: {chooser.no_image}"
+    yield from _lost_links(actions, facts)
     lost: dict[tuple[int, int], list[RootPath]] = {}
     for action in actions:
         owner = (action.entry.uid, action.entry.gid)
