@@ -66,7 +66,8 @@ def boot(
         except BootError as error:
             if runtime != "auto" or works(candidate):
                 raise
-            refused.append(f"{candidate.name}: {error}")
+            hint = f" ({error.hint})" if error.hint else ""
+            refused.append(f"{candidate.name}: {error.message}{hint}")
     raise BootError(f"nothing here can run a zone: {'; '.join(refused)}", path=str(zonepath))
 
 

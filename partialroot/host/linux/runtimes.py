@@ -17,7 +17,7 @@ from partialroot.host.linux.bundle import Bundle
 # The keyword arguments stdin, stdout and stderr of subprocess.Popen; None is what this process has.
 Stdio = Mapping[str, int | None]
 
-CAP_SETPCAP, CAP_SYS_ADMIN = 8, 21  # include/uapi/linux/capability.h
+CAP_SETPCAP, CAP_SYS_CHROOT, CAP_SYS_ADMIN = 8, 18, 21  # include/uapi/linux/capability.h
 
 HOST_NETWORK = (
     "network: the zone shares this host's, with its abstract sockets and what listens only on this host"
@@ -139,6 +139,8 @@ class Chroot:
 
     def start(self, bundle: Bundle, prepare: Callable[[int], None], stdio: Stdio) -> Started:
         """Run the command in the root, as it is mounted on the host; ``prepare`` has nothing to do."""
+        if not _has_capability(CAP_SYS_CHROOT):
+            raise BootError("chroot needs CAP_SYS_CHROOT", hint="run it as root")
         self._check_shared(bundle)
         words = [*self._without_privileges(bundle), *_command("env", "coreutils").formulate()]
         words += ["-i", *bundle.process.get("env", ()), *_command("chroot", "coreutils").formulate()]
