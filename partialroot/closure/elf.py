@@ -18,6 +18,8 @@ MAGIC = b"\x7fELF"
 BUDGET = 1 << 22
 """Of no file more bytes are read or kept than this; real ones need a few thousand."""
 
+_SYMBOL_BUDGET = 1 << 26  # the names and symbols of a large program, like node
+
 _HEAD = 4096
 _EXECUTABLE, _SHARED = 2, 3
 _LOAD, _DYNAMIC, _INTERP, _NOTE = _SEGMENTS = (1, 2, 3, 4)
@@ -153,7 +155,7 @@ def mentions(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> bool:
 def imports(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> frozenset[bytes]:
     """Return those of the symbols that an open object uses and others define; none when it is damaged."""
     try:
-        return _imports(_File(descriptor), elf, symbols)
+        return _imports(_File(descriptor, _SYMBOL_BUDGET), elf, symbols)
     except SourceError:
         return frozenset()
 
@@ -180,9 +182,9 @@ def _damaged(why: str) -> SourceError:
 class _File:
     """Bytes at offsets, of a descriptor or of a buffer, within the budget."""
 
-    def __init__(self, source: int | bytes) -> None:
+    def __init__(self, source: int | bytes, budget: int = BUDGET) -> None:
         self._source = source
-        self._left = BUDGET
+        self._left = budget
         self.head = source[:_HEAD] if isinstance(source, bytes) else _pread(source, _HEAD, 0)
 
     def spend(self, size: int) -> None:
