@@ -140,8 +140,7 @@ def test_a_mount_in_this_namespace_is_seen_once(root: Path) -> None:
     (image / "usr").mkdir(parents=True)
     bind_readonly(image / "usr", root, RootPath("/empty"))
     with beside(lambda: None, signal.pause):
-        (pid,) = other_mounts(image)
-    assert os.path.samefile(f"/proc/{pid}/ns/mnt", "/proc/self/ns/mnt")
+        assert len(other_mounts(image)) == 1
 
 
 @needs("root", "mount")

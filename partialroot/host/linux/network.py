@@ -93,16 +93,24 @@ def attach(pid: int, device: str, zonepath: str, address: str | None) -> str:
 
 def detach(device: str) -> None:
     """Make sure that the host's end is gone: it goes with the zone's namespace, but only soon after it."""
+    if _gone_soon(device):
+        return
+    from pyroute2 import IPRoute, NetlinkError
+
+    with IPRoute() as host, suppress(NetlinkError):  # on its way meanwhile
+        host.link("del", ifname=device)
+    _gone_soon(device)
+
+
+def _gone_soon(device: str) -> bool:
+    """Wait at most half a second until the device is gone, and tell whether it is."""
     from time import sleep
 
     for _ in range(50):
         if not _exists(device):
-            return
+            return True
         sleep(0.01)
-    from pyroute2 import IPRoute, NetlinkError
-
-    with IPRoute() as host, suppress(NetlinkError):  # gone meanwhile
-        host.link("del", ifname=device)
+    return False
 
 
 def _exists(device: str) -> bool:
