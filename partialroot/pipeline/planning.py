@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from partialroot.closure import Closure, Wanted, closure
+from partialroot.closure.modules import brand
+from partialroot.closure.modules.brand import BrandProgram
 from partialroot.errors import BusyError, ConflictError
 from partialroot.model import Item, Node, Plan, Profile, Reason, Request, Selection, ZoneSettings
 from partialroot.paths import RootPath
@@ -22,7 +24,6 @@ from partialroot.source.platform import detect_platform
 from partialroot.source.tree import Tree
 
 BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
-SHIPPED_BRAND_CONFIG = Path(__file__).parent.parent / "brand/files/config.xml"
 _ASKED = Reason("wanted", "command line")
 # What programs look up by getpwnam(3), getgrnam(3), getaddrinfo(3) and getservbyname(3).
 _DATABASES = ("passwd", "group", "hosts", "services")
@@ -86,18 +87,19 @@ def compose(options: Options, profiles: Sequence[str]) -> Profile:
 
 def _platform(name: str, tree: Tree) -> Platform:
     if name == "illumos":
-        return Illumos(_brand_config(tree))
+        return Illumos(_brand_programs(tree))
     from partialroot.host.linux.pause import pause_program
 
     machine = os.uname().machine
     return Linux(lambda: pause_program(machine))
 
 
-def _brand_config(tree: Tree) -> str:
-    """Return the text of the brand's config.xml as the source has it, else as it comes with us."""
-    if tree.resolve(BRAND_CONFIG).node is not None:
-        return tree.read(BRAND_CONFIG).decode("utf-8", "surrogateescape")
-    return SHIPPED_BRAND_CONFIG.read_text()
+def _brand_programs(tree: Tree) -> tuple[BrandProgram, ...]:
+    """Return what our brand runs in a zone, by the source's config.xml where it is installed."""
+    if tree.resolve(BRAND_CONFIG).node is None:
+        return brand.USUAL
+    text = tree.read(BRAND_CONFIG).decode("utf-8", "surrogateescape")
+    return brand.programs(text, BRAND_CONFIG)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """What the platforms ask of a zone beside its profile: programs that must be there, places, how it starts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from partialroot.closure.modules import brand
+from partialroot.closure.modules.brand import BrandProgram
 from partialroot.model import PAUSE, FileType, Profile, Reason
 from partialroot.paths import RootPath
 from partialroot.plan import illumos
@@ -77,18 +77,18 @@ class Linux:
 
 
 class Illumos:
-    """A zone of our brand; ``config`` is the text of the brand's config.xml."""
+    """A zone of our brand, which runs the ``programs`` that its config.xml names."""
 
     name = "illumos"
 
-    def __init__(self, config: str) -> None:
-        self._config = config
+    def __init__(self, programs: Iterable[BrandProgram]) -> None:
+        self._programs = tuple(programs)
 
     def programs(self, profile: Profile) -> Iterator[Program]:
         """Yield what init is to start, and what the brand runs: init itself, and what zlogin asks for."""
         if profile.start is not None:
             yield Program(illumos.start_command(profile.start)[0], Reason("start", profile.start.where))
-        for one in brand.programs(self._config):
+        for one in self._programs:
             severity = "warning" if one.element in _LOGIN else "error"
             yield Program(one.path, Reason(f"brand {one.element}", "config.xml"), severity)
 

@@ -16,6 +16,14 @@ class BrandProgram(NamedTuple):
     element: str
 
 
+USUAL = (
+    BrandProgram("/sbin/init", "initname"),
+    BrandProgram("/usr/bin/getent", "user_cmd"),
+    BrandProgram("/usr/bin/login", "login_cmd"),
+)
+"""What all brands of Tribblix run: for a source in which ours is not installed yet."""
+
+
 def programs(config: str, where: str = "config.xml") -> tuple[BrandProgram, ...]:
     """Return the programs in the order of ELEMENTS, each once; SourceError when the text is no plain XML.
 
