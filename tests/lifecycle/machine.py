@@ -33,11 +33,18 @@ sys.path.insert(0, {tests!r})
 from {module} import {function}
 sys.exit({function}(sys.argv[1:]))
 """
-# Both write the mount table anew behind a command that may have mounted something.
+# Both write the mount table anew behind a command that may have mounted something. With zfs-fuse a file
+# system stays busy for a moment after it was unmounted.
 ZFS = """#!/bin/sh
-/usr/lib/zfs-fuse/{name} "$@"
-status=$?
-/usr/sbin/mnttab
+for try in 1 2 3 4 5 6 7 8 9; do
+    /usr/lib/zfs-fuse/{name} "$@" 2>/run/zfs.$$
+    status=$?
+    [ $status != 0 ] && grep -q "dataset is busy" /run/zfs.$$ || break
+    sleep 0.1
+done
+cat /run/zfs.$$ >&2
+rm /run/zfs.$$
+case "$1" in list|get|snapshot|send) ;; *) /usr/sbin/mnttab ;; esac
 exit $status
 """
 # Name; UUID; N: runs now, R: on reboot; mount point; space; policy; created.
@@ -81,6 +88,11 @@ class Machine:
         done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=180)
         assert code is None or done.returncode == code, f"{words}: exit {done.returncode}\n{done.stderr}"
         return Said(done.returncode, done.stdout, done.stderr)
+
+    def enter(self) -> None:
+        """Let this process, a child made for that, be one of the machine."""
+        os.chroot(self.root)
+        os.chdir("/")
 
     def zoneadm(self, zone: str, *words: str, code: int | None = 0) -> Said:
         """Run ``zoneadm -z ZONE ...``."""

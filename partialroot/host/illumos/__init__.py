@@ -1,1 +1,1 @@
-"""illumos: what is mounted, and how a running global zone is made ready to be read."""
+"""illumos: what its commands print, read as text, and its file systems. Imports on any system."""

@@ -1,55 +1,62 @@
-"""What is mounted on an illumos system, by the text of /etc/mnttab (mnttab(5)); and what hides its own files.
+"""What is mounted where, from the text of ``/etc/mnttab`` (mnttab(5)).
 
-lofs hands through the inode of what it shows, so that stat(2) does not tell; mnttab does. In a global zone
-SMF mounts the C library for the machine's CPU over /lib/libc.so.1 (fs-root): who copies or links that path
-gets the variant. A view of the root without the mounts in it has the system's own.
+The only way to see a loopback mount: stat(2) and statvfs(2) show the file system below it (zones facts 4.1).
 """
 
-from collections.abc import Iterable
+import os
 from typing import NamedTuple
 
-from partialroot.errors import SourceError
-from partialroot.paths import RootPath
+from partialroot.errors import PartialRootError
 
-LOFS = "lofs"
+MNTTAB = "/etc/mnttab"
 
 
 class Mount(NamedTuple):
-    """A mounted file system; ``point`` is a path of the host, ``time`` in seconds."""
+    """One mount: what, where, of which type, and how."""
 
     special: str
     point: str
-    type: str
+    fstype: str
     options: tuple[str, ...]
-    time: int
 
 
-def parse(text: str, where: str = "/etc/mnttab") -> tuple[Mount, ...]:
-    """Return the mounts in their order, the later ones on top. Raises SourceError, naming ``where``."""
-    return tuple(_mount(line, where) for line in text.split("\n") if line)
+class MountTable(tuple[Mount, ...]):
+    """All mounts, in the order they were made."""
+
+    def at(self, path: str | os.PathLike[str]) -> Mount | None:
+        """Return the mount that is seen at exactly this path, None if it is no mount point."""
+        return next((mount for mount in reversed(self) if mount.point == os.fspath(path)), None)
+
+    def below(self, path: str | os.PathLike[str]) -> tuple[Mount, ...]:
+        """Return the mounts strictly below a path, in the order in which they can be unmounted.
+
+        As the kernel and zoneadm count them: by the text of the path (zones facts 3.1). What ZFS mounts by
+        itself in ``.zfs`` is left out, as it goes by itself.
+        """
+        inside = f"{os.fspath(path).rstrip('/')}/"
+        return tuple(
+            mount
+            for mount in reversed(self)
+            if mount.point.startswith(inside)
+            and mount.point != inside
+            and not mount.point.startswith(f"{inside}.zfs/")
+        )
 
 
-def _mount(line: str, where: str) -> Mount:
+def parse(text: str) -> MountTable:
+    """Return the mounts in the text of an mnttab; PartialRootError for what is no line of one."""
+    return MountTable(_mount(line) for line in text.split("\n") if line)
+
+
+def read() -> MountTable:
+    """Return the mounts of this system."""
+    with open(MNTTAB, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        return parse(file.read())
+
+
+def _mount(line: str) -> Mount:
     fields = line.split("\t")
-    if len(fields) != 5 or not fields[1].startswith("/") or not fields[4].isdecimal():
-        raise SourceError(f"a line is no mount: {line[:80]!r}", path=where)
-    special, point, kind, options, time = fields
-    return Mount(special, point, kind, tuple(options.split(",")), int(time))
-
-
-def covered(mounts: Iterable[Mount], source: str = "/") -> dict[RootPath, str]:
-    """Return the paths of a source that a lofs covers, and what is shown there instead.
-
-    What is read there, and below it when it is a directory, is not the source's own.
-    """
-    top = source.rstrip("/")
-    return {
-        RootPath.parse(mount.point[len(top) :], where=mount.point): mount.special
-        for mount in mounts
-        if mount.type == LOFS and mount.point.startswith(f"{top}/")
-    }
-
-
-def own_view(source: str, at: str) -> tuple[str, ...]:
-    """Return the command that shows at ``at`` a source's own files, without what is mounted in it."""
-    return ("/usr/sbin/mount", "-F", LOFS, "-o", "ro,nosub", source, at)
+    if len(fields) < 4:
+        raise PartialRootError(f"cannot be read: {line[:200]!r}", path=MNTTAB)
+    special, point, fstype, options = fields[:4]
+    return Mount(special, point, fstype, tuple(options.split(",")))

@@ -1,0 +1,30 @@
+"""The system's own commands: by absolute path, with an environment of ours, never through a shell."""
+
+from typing import Protocol
+
+from partialroot.errors import ApplyError
+
+ZFS, MOUNT, UMOUNT = "/usr/sbin/zfs", "/usr/sbin/mount", "/usr/sbin/umount"
+ZONEADM, BEADM = "/usr/sbin/zoneadm", "/usr/sbin/beadm"
+# PATH and LD_* may be anybody's (zones facts 1.3), and what the commands print is localised (5).
+_CLEAN = ("-i", "PATH=/usr/bin:/usr/sbin", "LC_ALL=C")
+
+
+class Run(Protocol):
+    """How a command is run."""
+
+    def __call__(self, *words: str) -> str:
+        """Run it, and return what it prints; ApplyError with its last words unless it succeeds."""
+
+
+def run(*words: str) -> str:
+    """Run a command of this system: see :class:`Run`. It reads nothing and starts in ``/``."""
+    from subprocess import DEVNULL
+
+    from plumbum import local
+
+    code, out, err = local["/usr/bin/env"][*_CLEAN, *words].run(retcode=None, cwd="/", stdin=DEVNULL)
+    if code != 0:
+        said = (err or out).strip().splitlines()
+        raise ApplyError(f"{' '.join(words)} failed: {said[-1] if said else f'exit {code}'}")
+    return str(out)
