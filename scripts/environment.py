@@ -80,15 +80,24 @@ def apt_can_install() -> bool:
 
 
 def apt_install(*packages: str) -> bool:
-    """Install Debian packages, saying so, without starting any service; tell whether that worked."""
+    """Install Debian packages, saying so; tell whether that worked.
+
+    Only the last try is allowed to complain: without lists of packages the first one always fails.
+    """
     say(f"Installing by apt: {' '.join(packages)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", *packages]
 
-    def run(*words: str) -> bool:
-        return subprocess.run(words, env=environment, stdout=subprocess.DEVNULL).returncode == 0
+    def run(*words: str, complaints: int | None = None) -> bool:
+        done = subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, stderr=complaints)
+        return done.returncode == 0
 
-    return run(*command) or (run("apt-get", "update", "-qq") and run(*command))
+    return run(*command, complaints=subprocess.DEVNULL) or (run("apt-get", "update", "-qq") and run(*command))
+
+
+def to_type(package: str) -> str:
+    """Return the command that installs a Debian package, as this user types it."""
+    return f"{'' if os.geteuid() == 0 else 'sudo '}apt-get install {package}"
 
 
 def _met(requirement: str) -> bool:
@@ -123,7 +132,7 @@ def _make_venv(venv: Path, *, install: bool) -> None:
         if subprocess.run(command, capture_output=True).returncode == 0:
             return
         shutil.rmtree(venv, ignore_errors=True)
-    raise UnpreparedError("no way to make a Python environment; type: sudo apt-get install python3-venv")
+    raise UnpreparedError(f"no way to make a Python environment; type: {to_type('python3-venv')}")
 
 
 def _ways_to_make(venv: Path, *, install: bool) -> Iterator[list[str]]:
@@ -138,13 +147,15 @@ def _ways_to_make(venv: Path, *, install: bool) -> Iterator[list[str]]:
 
 
 def _install(python: Path, wanted: Sequence[str]) -> None:
-    """Install the requirements by pip. Raises UnpreparedError with pip's last words if that fails."""
+    """Install the requirements by pip. Raises UnpreparedError if that fails, with all that pip said.
+
+    Its last words alone would be misleading: without a network they say that there is no such package.
+    """
     options = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"]
     command = [str(python), "-m", "pip", "install", *options, *wanted]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        words = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-        raise UnpreparedError(f"pip could not install: {words}")
+        raise UnpreparedError(f"pip could not install the packages:\n{done.stderr.strip()}")
 
 
 if __name__ == "__main__":
