@@ -110,7 +110,16 @@ def test_the_tree_is_that_of_zmvix(names: str, source: Source, tmp_path: Path) -
 def test_a_zone_on_disk_is_that_of_zmvix(source: Source, tmp_path: Path) -> None:
     expected = zmvix.build(tmp_path / "root", source.zone, source.checkout, ["nonet", "node"])
     zone, store = tmp_path / "zone", tmp_path / "store"
-    words = [zone, "nonet", "node", "--keep-going", "--source", source.zone, "--store", store]
+    words: list[str | Path] = [
+        zone,
+        "nonet",
+        "node",
+        "--keep-going",
+        "--source",
+        source.zone,
+        "--store",
+        store,
+    ]
     before = treedump.dump(source.zone)
     partialroot("populate", *words, "--manifests", source.checkout)
     assert on_disk(zone) == dumped(expected)
@@ -152,7 +161,14 @@ def test_a_missing_package_or_directory_is_missing(source: Source, tmp_path: Pat
 
 @needs("root")
 def test_all_of_it_is_said_at_once_and_nothing_is_touched(source: Source, tmp_path: Path) -> None:
-    words = ["--source", source.zone, "--manifests", source.checkout, "--store", tmp_path / "store"]
+    words: list[str | Path] = [
+        "--source",
+        source.zone,
+        "--manifests",
+        source.checkout,
+        "--store",
+        tmp_path / "store",
+    ]
     done = partialroot("populate", tmp_path / "zone", "nginx", "node", *words, code=2)
     assert "node-v18/bin/node" in done.err
     assert "libcrypto.so.1.1" in done.err
@@ -193,7 +209,7 @@ def test_toml_beside_fragments(source: Source, tmp_path: Path) -> None:
         '[start]\ncommand = ["/usr/bin/cat", "a b"]\n'
     )
     other = Source(source.zone, checkout)
-    words = ["zlogin", "site", "--source", other.zone, "--manifests", checkout, "--json"]
+    words: list[str | Path] = ["zlogin", "site", "--source", other.zone, "--manifests", checkout, "--json"]
     document = partialroot("plan", *words).document
     entries = {entry["path"]: entry for entry in document["entries"]}
     assert entries["/usr/bin/cat"]["reasons"][0]["rule"] == "program"

@@ -92,7 +92,8 @@ def _install(package: str, zone: Path, root: Path) -> None:
         if row.kind == "d":
             place.mkdir(exist_ok=True)
         elif row.kind == "s":
-            place.is_symlink() or os.symlink(row.target, place)
+            place.unlink(missing_ok=True)
+            place.symlink_to(row.target)
         else:
             shipped = zone / f"var/sadm/pkg/{package}/save/pspool/{package}/reloc{row.path}"
             place.write_bytes((shipped if row.kind == "e" else source).read_bytes())

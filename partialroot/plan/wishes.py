@@ -26,9 +26,12 @@ def newest(paths: Iterable[RootPath]) -> RootPath | None:
     return max(paths, key=_by_version, default=None)
 
 
-def _by_version(path: RootPath) -> list[tuple[int, str]]:
-    """Return a path as numbers and the texts between them."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER.split(path) if part]
+def _by_version(path: RootPath) -> list[list[tuple[int, str]]]:
+    """Return the components of a path, each as its numbers and the texts between them."""
+    return [
+        [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER.split(name) if part]
+        for name in path.parts
+    ]
 
 
 def find_start(start: Start, tree: Tree) -> Start:

@@ -1,0 +1,220 @@
+"""The profiles shipped for illumos: complete on the synthetic global zone, and fit to boot by all we know."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import globalzone
+import mvi_checkout
+import pytest
+import zone_data
+from needs import needs
+
+from partialroot.closure.modules import brand
+from partialroot.errors import ConflictError
+from partialroot.model import Entry, FileType, Layer, Selection
+from partialroot.paths import RootPath
+from partialroot.plan.literal import literal
+from partialroot.plan.platforms import Illumos
+from partialroot.plan.select import select
+from partialroot.profiles.library import Library
+from partialroot.source.packages import open_packages
+from partialroot.source.tree import Tree
+
+LIBRARY = Library([], "illumos")
+NAMES = (
+    *("base", "blank", "exclusive-ip", "net", "nginx", "node", "nonet"),
+    *("smf", "sparse", "sshd", "whole", "zlogin", "zlogin-safe"),
+)
+COMPLETE = [name for name in NAMES if name not in ("nonet", "smf")]
+"""What the small global zone has all of; nonet only takes away."""
+
+CONFIG = (zone_data.DATA / "files/usr/lib/brand/whole-root/config.xml").read_text()
+PLATFORM = Illumos(brand.programs(CONFIG))
+NETWORK_TOOLS = {"ifconfig", "route", "dladm", "ipadm", "dlmgmtd", "ipmgmtd", "in.mpathd", "routeadm"}
+MOUNT_POINTS = (
+    *("/dev", "/proc", "/system/contract", "/system/object", "/etc/svc/volatile"),
+    *("/etc/mnttab", "/etc/dfs/sharetab"),
+)
+
+
+def selected(zone: Path, *names: str, **parameters: str) -> Selection:
+    tree = Tree(zone)
+    profile = LIBRARY.compose(names, parameters)
+    return select(profile, names, tree, open_packages(tree), PLATFORM)
+
+
+def entries(zone: Path, *names: str) -> dict[str, Entry]:
+    selection = selected(zone, *names)
+    assert not [missing for missing in selection.missing if missing.severity == "error"]
+    return {str(entry.path): entry for entry in selection.entries}
+
+
+def text(found: dict[str, Entry], path: str) -> str:
+    return (found[path].text or b"").decode()
+
+
+# --- as texts -----------------------------------------------------------------------------------------
+
+
+def test_these_are_shipped() -> None:
+    assert tuple(listed.name for listed in LIBRARY.names()) == NAMES
+    assert all(listed.summary and len(listed.summary) < 70 for listed in LIBRARY.names())
+
+
+@pytest.mark.parametrize("listed", LIBRARY.names(), ids=lambda listed: listed.name)
+def test_short_and_commented(listed: tuple[str, str, Path]) -> None:
+    lines = listed[2].read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert len(lines) <= 80
+    assert max(map(len, lines)) <= 120
+
+
+@needs("ksh")
+@pytest.mark.parametrize("name", NAMES)
+def test_its_scripts_are_scripts(name: str, tmp_path: Path) -> None:
+    for wish in LIBRARY.compose([name], {}).texts:
+        if wish.mode & 0o111:
+            assert wish.content.startswith("#!/sbin/sh\n"), wish.path
+            (tmp_path / "script").write_text(wish.content)
+            subprocess.run(["ksh93", "-n", tmp_path / "script"], check=True)
+
+
+# --- what a zone of them has --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_it_boots_by_what_is_known(name: str, global_zone: Path) -> None:
+    found = entries(global_zone, name)
+    assert found["/sbin/init"].mode & 0o100
+    assert found["/usr/bin/i86/ksh93"].mode & 0o100
+    assert found["/sbin/sh"].target == "../usr/bin/i86/ksh93"
+    assert found["/lib/ld.so.1"].type is FileType.FILE
+    lines = text(found, "/etc/inittab").splitlines()
+    assert [line for line in lines if line.startswith("smf:")] == ["smf::sysinit:/etc/zone.rc"]
+    assert len("/etc/zone.rc") < 255
+    assert not [line for line in lines if "startd" in line]
+    assert found["/etc/zone.rc"].mode == 0o755
+    assert text(found, "/etc/zone.rc").splitlines()[-1].startswith("exec ")
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_where_the_platform_mounts_there_is_no_symlink(name: str, global_zone: Path) -> None:
+    found = entries(global_zone, name)
+    for point in MOUNT_POINTS:
+        kind = FileType.FILE if point in ("/etc/mnttab", "/etc/dfs/sharetab") else FileType.DIR
+        assert found[point].type is kind, point
+        for above in RootPath(point).ancestors:
+            assert found[str(above)].type is FileType.DIR
+    assert not [path for path in found if path.startswith(("/dev/", "/proc/", "/system/contract/"))]
+
+
+@pytest.mark.parametrize("name", sorted({*COMPLETE} - {"sparse", "whole", "exclusive-ip"}))
+def test_a_shared_stack_needs_no_network_tools(name: str, global_zone: Path) -> None:
+    names = {path.rpartition("/")[2] for path in entries(global_zone, name)}
+    assert not names.intersection(NETWORK_TOOLS)
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_no_secret_and_no_identity_leaves_the_source(name: str, global_zone: Path) -> None:
+    found = entries(global_zone, name)
+    for path in ("/etc/shadow", "/etc/inet/hosts", "/etc/nodename"):
+        entry = found.get(path)
+        assert entry is None or entry.source is None or "pspool" in entry.source, path
+    assert not [path for path in found if "/ssh_host_" in path or path.startswith("/etc/zones/")]
+
+
+@pytest.mark.parametrize("name", ["base", "node", "zlogin", "nginx", "sshd"])
+def test_hygiene(name: str, global_zone: Path) -> None:
+    found = entries(global_zone, name)
+    assert (found["/tmp"].mode, found["/var/tmp"].mode) == (0o1777, 0o1777)
+    assert found["/root"].mode == 0o700
+    assert found["/var/run"].type is FileType.DIR
+    assert found["/var/adm/utmpx"].size == 0
+    root = text(found, "/etc/passwd").splitlines()[0]
+    assert root.endswith((":/bin/sh", ":/usr/bin/sh"))
+    assert found["/etc/passwd"].layer is Layer.PRIVATE
+
+
+def test_exclusive_ip_has_the_tools_and_starts_them(global_zone: Path) -> None:
+    found = entries(global_zone, "node", "exclusive-ip")
+    assert {"/sbin/ifconfig", "/sbin/route", "/sbin/dlmgmtd", "/lib/inet/ipmgmtd"} <= found.keys()
+    lines = text(found, "/etc/zone.rc").splitlines()
+    assert lines[-2:] == [
+        "/etc/zone.rc.d/10-network",
+        "exec /usr/versions/node-v22/bin/node /srv/www/server.js 8000",
+    ]
+    assert "netadm" in text(found, "/etc/passwd")
+
+
+def test_nonet_takes_them_away(global_zone: Path) -> None:
+    found = entries(global_zone, "sparse", "nonet")
+    assert not [path for path in found if path.startswith(("/sbin/ifconfig", "/lib/inet", "/usr/sbin/route"))]
+    with pytest.raises(ConflictError, match="excludes"):
+        LIBRARY.compose(["exclusive-ip", "nonet"], {})
+
+
+def test_blank_sleeps(global_zone: Path) -> None:
+    found = entries(global_zone, "blank")
+    assert text(found, "/etc/zone.rc").endswith("exec /usr/bin/sleep Inf\n")
+    programs = {
+        path for path, entry in found.items() if path.startswith("/usr/bin/") and entry.type is FileType.FILE
+    }
+    assert programs == {"/usr/bin/getent", "/usr/bin/i86/ksh93", "/usr/bin/sleep"}  # the brand asks for getent
+
+
+def test_zlogin_has_what_mvi_found_by_trial(global_zone: Path) -> None:
+    found = entries(global_zone, "zlogin")
+    lines = mvi_checkout.LISTS["zlogin.files"].splitlines()[1:]
+    listed = {f"/{path}" for line in lines for path in line.split()}
+    assert listed <= found.keys()
+    assert {"/usr/bin/su", "/usr/bin/getent", "/usr/lib/security/crypt_sha512.so.1"} <= found.keys()
+    assert text(found, "/etc/shadow") == "root:NP:::::::\n"
+    assert (found["/etc/shadow"].mode, found["/usr/bin/su"].mode) == (0o400, 0o4555)
+
+
+def test_node_is_no_larger_than_mvis_and_everything_has_a_reason(global_zone: Path, tmp_path: Path) -> None:
+    checkout = mvi_checkout.make(tmp_path / "mvi")
+    tree = Tree(global_zone)
+    fragments = Library([checkout], "illumos").compose(["nonet", "node"], {}).fragments
+    mvi = literal(fragments, tree, open_packages(tree), ()).entries
+    ours = entries(global_zone, "node")
+    files = [sum(entry.type is not FileType.DIR for entry in found.values()) for found in (mvi, ours)]
+    assert files[1] <= files[0]
+    assert all(entry.reasons for entry in ours.values())
+
+
+@pytest.fixture
+def two_nodes(tmp_path: Path) -> Path:
+    """A global zone that has an older node, too."""
+    zone = globalzone.build(tmp_path / "zone")
+    versions = zone / "usr/versions"
+    (versions / "node-v9/bin").mkdir(parents=True)
+    shutil.copy2(versions / "node-v22/bin/node", versions / "node-v9/bin/node")
+    return zone
+
+
+def test_of_several_versions_the_newest_runs(two_nodes: Path) -> None:
+    found = entries(two_nodes, "node")
+    assert "/usr/versions/node-v22/bin/node" in found
+    assert "/usr/versions/node-v9/bin/node" not in found
+
+
+def test_no_version_at_all_is_missing(global_zone: Path) -> None:
+    tree = Tree(global_zone)
+    profile = LIBRARY.compose(["nginx"], {})
+    tree.hidden = frozenset({RootPath("/opt/tribblix")})
+    found = select(profile, ("nginx",), tree, open_packages(tree), PLATFORM)
+    assert [one.needed_by for one in found.missing if one.severity == "error"] == ["nginx.toml:46"]
+
+
+def test_smf_needs_the_seed_of_a_zone(tmp_path: Path) -> None:
+    zone = globalzone.build(tmp_path / "zone", extra=["/lib/svc/*", "/usr/share/lib/xml/dtd/*"])
+    (zone / "lib/svc/seed/nonglobal.db").write_text("seed")
+    found = entries(zone, "smf")
+    assert {
+        "/lib/svc/bin/svc.startd",
+        "/lib/svc/bin/svc.configd",
+        "/lib/svc/seed/nonglobal.db",
+    } <= found.keys()
+    assert text(found, "/etc/zone.rc").endswith("exec /etc/smf.rc\n")
