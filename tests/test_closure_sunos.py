@@ -308,6 +308,24 @@ def test_set_id_programs_do_not_trust_what_moves(zone: SunRoot) -> None:
     assert zone.closed("/opt/bin/main").missing == ()
 
 
+def test_set_id_programs_trust_secure_directories_and_preload_nothing(zone: SunRoot) -> None:
+    zone.program("/usr/lib/secure/main", ["liba.so.1"], runpath="$ORIGIN").chmod(0o2755)
+    zone.library("/usr/lib/secure/liba.so.1")
+    zone.library("/lib/libp.so.1")
+    zone.file("/var/ld/ld.config", config(variables={"LD_PRELOAD": "libp.so.1"}))
+    found = zone.closed("/usr/lib/secure/main")
+    assert found.missing == ()
+    assert RootPath("/lib/libp.so.1") not in found.reasons
+
+
+def test_the_kernel_expands_origin_in_an_interpreter(zone: SunRoot) -> None:
+    zone.library("/opt/bin/main", ["libc.so.1"], interpreter="$ORIGIN/../lib/ld.so.1")
+    zone.library("/opt/lib/ld.so.1")
+    found = zone.closed("/opt/bin/main")
+    assert found.missing == ()
+    assert why(found, "/opt/lib/ld.so.1") == (Reason("interpreter", "/opt/bin/main"),)
+
+
 def isaexec(zone: SunRoot, path: str) -> None:
     """Make a program that is a link to isaexec."""
     original = zone.root / "usr/lib/isaexec"
@@ -401,6 +419,15 @@ def test_a_configuration_that_changes_nothing_stays_out(zone: SunRoot) -> None:
     assert RootPath("/var/ld/ld.config") not in zone.closed(MAIN).reasons
 
 
+def test_what_an_object_finds_by_its_own_path_needs_no_configuration(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"], runpath="/opt/")
+    zone.library("/opt/liba.so.1")
+    zone.file("/var/ld/ld.config", config("/lib:/usr/lib:/srv"))
+    found = zone.closed(MAIN)
+    assert RootPath("/var/ld/ld.config") not in found.reasons
+    assert "/opt/liba.so.1" in [one.path for one in found.objects]
+
+
 def test_each_class_has_its_configuration(zone: SunRoot) -> None:
     zone.program(MAIN, ["liba.so.1"], bits=64)
     zone.library("/opt/64/liba.so.1", bits=64)
@@ -412,16 +439,16 @@ def test_each_class_has_its_configuration(zone: SunRoot) -> None:
     assert {"/var/ld/64", "/var/ld/amd64/ld.config"} <= set(found.reasons)
 
 
-def test_variables_of_a_configuration(zone: SunRoot) -> None:
+@pytest.mark.parametrize(("bits", "place"), [(32, "/var/ld"), (64, "/var/ld/amd64")])
+def test_variables_of_a_configuration(zone: SunRoot, bits: int, place: str) -> None:
     """LD_LIBRARY_PATH is before the object's own path; what is preloaded, every program loads."""
-    zone.program(MAIN, ["liba.so.1"], runpath="/opt/one")
-    zone.library("/opt/one/liba.so.1")
-    zone.library("/opt/two/liba.so.1")
-    zone.library("/opt/two/libp.so.1")
+    zone.program(MAIN, ["liba.so.1"], runpath="/opt/one", bits=bits)
+    for path in ("/opt/one/liba.so.1", "/opt/two/liba.so.1", "/opt/two/libp.so.1"):
+        zone.library(path, bits=bits)
     variables = {"LD_LIBRARY_PATH": "/opt/two;/opt/three", "LD_PRELOAD": "libp.so.1"}
-    zone.file("/var/ld/ld.config", config(variables=variables))
+    zone.file(f"{place}/ld.config", config(variables=variables, bits=bits))
     found = set(zone.closed(MAIN).reasons)
-    assert {"/opt/two/liba.so.1", "/opt/two/libp.so.1", "/var/ld/ld.config"} <= found
+    assert {"/opt/two/liba.so.1", "/opt/two/libp.so.1", f"{place}/ld.config"} <= found
     assert "/opt/one/liba.so.1" not in found
 
 

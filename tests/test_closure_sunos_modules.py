@@ -1,5 +1,6 @@
 """What illumos' libraries open by configuration, and what a brand runs."""
 
+import struct
 import tempfile
 from pathlib import Path
 
@@ -135,6 +136,15 @@ def test_who_hashes_passwords_gets_the_modules(zone: SunRoot) -> None:
 
 
 def test_who_only_defines_a_function_does_not_use_it(zone: SunRoot) -> None:
+    undefined, defined = (struct.pack("<IIBBH", 0, 0, 0x12, 0, section) for section in (0, 1))
+    data = zone.program(MAIN, ["libc.so.1"], imports=["crypt"]).read_bytes()
+    zone.file("/etc/security/crypt.conf", CRYPT)
+    assert RootPath("/etc/security/crypt.conf") in zone.closed(MAIN).reasons
+    zone.file(MAIN, data.replace(undefined, defined), 0o755)
+    assert RootPath("/etc/security/crypt.conf") not in zone.closed(MAIN).reasons
+
+
+def test_names_that_end_alike_are_others(zone: SunRoot) -> None:
     zone.program(MAIN, ["libc.so.1"], imports=["decrypt", "crypt_"])
     zone.file("/etc/security/crypt.conf", CRYPT)
     assert RootPath("/etc/security/crypt.conf") not in zone.closed(MAIN).reasons
