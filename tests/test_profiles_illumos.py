@@ -160,7 +160,7 @@ def test_blank_sleeps(global_zone: Path) -> None:
     programs = {
         path for path, entry in found.items() if path.startswith("/usr/bin/") and entry.type is FileType.FILE
     }
-    assert programs == {"/usr/bin/getent", "/usr/bin/i86/ksh93", "/usr/bin/sleep"}  # the brand asks for getent
+    assert programs == {"/usr/bin/getent", "/usr/bin/i86/ksh93", "/usr/bin/sleep"}  # getent: for zlogin
 
 
 def test_zlogin_has_what_mvi_found_by_trial(global_zone: Path) -> None:
