@@ -1,8 +1,6 @@
 """``python -m partialroot``."""
 
-import sys
-
-from partialroot.cli import main
+from partialroot.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -62,7 +62,7 @@ _NOTHING_DONE: Mapping[str, Document] = {
 
 def encode(document: Mapping[str, Any]) -> str:
     """Return a document as the one JSON object that goes to stdout."""
-    return json.dumps({"format": 1, **document}, sort_keys=True, indent=1)
+    return json.dumps({"format": 1, **document}, sort_keys=True)
 
 
 def plan_document(plan: Plan, changed: bool, seconds: float) -> Document:

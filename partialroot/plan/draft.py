@@ -24,7 +24,7 @@ class Draft:
         self.packages = packages
         self.excludes = excludes
         self.nodes: dict[RootPath, Node] = {}
-        self.reasons: dict[RootPath, list[Reason]] = {}
+        self.reasons: dict[RootPath, dict[Reason, None]] = {}
         self.named: set[RootPath] = set()
         self.by_package: set[RootPath] = set()
         self.missing: list[Missing] = []
@@ -39,9 +39,7 @@ class Draft:
             self.warnings.append(f"{path}: a {node.type} is not installed ({reason.origin})")
             return
         self.nodes.setdefault(path, node)
-        known = self.reasons.setdefault(path, [])
-        if reason not in known:
-            known.append(reason)
+        self.reasons.setdefault(path, {})[reason] = None
 
     def add_resolved(self, path: RootPath, reason: Reason) -> Resolved:
         """Choose what ``path`` leads to, and the symlinks passed; its node is None if nothing is there."""

@@ -58,6 +58,8 @@ class Excludes:
                 self._globs += [(matcher(self._real_glob(one)), item) for one in alternatives(item.text)]
             else:
                 self._paths[self._real(RootPath.parse(item.text))] = item
+        # One search tells of most paths that no glob leaves them out; of no globs: nothing, "(?!)".
+        self._any_glob = re.compile("|".join(one.pattern for one, _ in self._globs) or "(?!)", re.DOTALL)
         self._known: dict[RootPath, Item | None] = {ROOT: None}
         self._known |= dict.fromkeys(map(self._real, named))
 
@@ -76,7 +78,9 @@ class Excludes:
     def _own(self, path: RootPath) -> Item | None:
         if path in self._paths:
             return self._paths[path]
-        return next((item for pattern, item in self._globs if pattern.fullmatch(path)), None)
+        if not self._any_glob.fullmatch(path):
+            return None
+        return next(item for pattern, item in self._globs if pattern.fullmatch(path))
 
     def _real(self, path: RootPath) -> RootPath:
         """Return a path with its parents' symlinks followed, but not its own."""

@@ -101,7 +101,7 @@ def _runnable(draft: Draft) -> list[Wanted]:
     without execute permission.
     """
     return [
-        Wanted(path, draft.reasons[path][0], "warning" if path in draft.lenient else "error")
+        Wanted(path, next(iter(draft.reasons[path])), "warning" if path in draft.lenient else "error")
         for path, node in draft.nodes.items()
         if node.type is FileType.FILE and (node.mode & 0o111 or ".so" in path.name or path.endswith(".node"))
     ]

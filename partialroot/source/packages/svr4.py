@@ -28,6 +28,8 @@ _LIBRARY_DIRECTORIES = tuple(
     RootPath(one) for one in ("/lib", "/usr/lib", "/lib/amd64", "/usr/lib/amd64", "/usr/lib/security")
 )
 
+_MOST_SEARCHES = 32  # as long as reading every line's fields takes
+
 
 class Svr4(NoPackages):
     """The packages of a Tribblix root, or of another one with SVR4 packages."""
@@ -39,6 +41,7 @@ class Svr4(NoPackages):
         self._ignored = IgnoreLists(tree)
         self._catalogs = ZapCatalogs(tree)
         self._infos: dict[str, dict[str, str]] = {}
+        self._searches = 0
 
     def installed(self) -> tuple[str, ...]:
         """Return the names of the packages in the database, sorted."""
@@ -53,9 +56,26 @@ class Svr4(NoPackages):
                 raise SourceError(
                     f"package {package} is only partly installed", path=PACKAGES, hint="install it again"
                 )
+        places = map(self._place, self._paths(package))
+        return tuple(dict.fromkeys(place for place in places if place != ROOT))
+
+    def _paths(self, package: str) -> list[str]:
+        """Return the listed paths of a package: by a search, or by an index once many are asked for."""
+        self._searches += 1
+        if self._searches > _MOST_SEARCHES:
+            return self._by_package.get(package, [])
         listed = (self._parse(line) for line in self._lines.values() if package in line)
-        found = (entry for entry in listed if package in entry.packages)
-        return tuple(dict.fromkeys(place for one in found if (place := self._place(one.path)) != ROOT))
+        return [entry.path for entry in listed if package in entry.packages]
+
+    @cached_property
+    def _by_package(self) -> dict[str, list[str]]:
+        """The paths of each package."""
+        found: dict[str, list[str]] = {}
+        for line in self._lines.values():
+            entry = self._parse(line)
+            for package in entry.packages:
+                found.setdefault(package, []).append(entry.path)
+        return found
 
     def group(self, name: str) -> tuple[str, ...] | None:
         """Return the packages of an overlay, of those it requires, and of ``base``."""
