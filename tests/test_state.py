@@ -75,6 +75,8 @@ def test_an_image_drifts_too(zone: Ready, name: str) -> None:
 def test_it_says_why(zone: Ready) -> None:
     (zone.root / "etc/hosts").chmod(0o600)
     assert state(zone.path, zone.receipt) == ("drifted", ("/etc/hosts: mode 0600, was 0644",))
+    (zone.root / "etc/hosts").unlink()
+    assert state(zone.path, zone.receipt) == ("drifted", ("/etc/hosts: missing, was file 0644 0:0",))
 
 
 def test_it_does_not_say_everything(zone: Ready) -> None:

@@ -59,8 +59,9 @@ def state(
 
 
 def _line(finding: Finding) -> str:
+    now = f" {finding.actual}" if finding.actual else ""
     was = f", was {finding.expected}" if finding.expected else ""
-    return f"{finding.path}: {finding.kind} {finding.actual}{was}"
+    return f"{finding.path}: {finding.kind}{now}{was}"
 
 
 def _limited(lines: Iterable[str]) -> Iterator[str]:
