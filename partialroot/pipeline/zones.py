@@ -69,12 +69,17 @@ def opened(
     """Hold a zone's lock, with what was interrupted there recovered; yield its site and what to tell of that.
 
     ``platform`` is the zone's, None that of its receipt. Raises BusyError when somebody else works on it, or
-    when recovery is not possible.
+    when recovery is not possible. What was recovered is also a note on every error that follows.
     """
     with store.lock_zone(zonepath):
         site = Site(store, zonepath, _mounter(platform or _platform_of(zonepath)), lost_owners)
         note = apply.recover(site)
-        yield site, (note,) if note else ()
+        try:
+            yield site, (note,) if note else ()
+        except PartialRootError as error:
+            if note:
+                error.add_note(note)
+            raise
 
 
 def _mounter(platform: str) -> Mounter | None:
