@@ -49,17 +49,20 @@ def ensure_image(plan: Plan, store: Store, lost_owners: frozenset[tuple[int, int
     if plan.digest is None:
         raise ValueError("a plan without a digest has no image")
     make_private(plan.image_home, "the home of images")
+    reasons = reasons_of(plan)
     with store.lock_image(plan.image_home, plan.digest):
         home = fs.open_directory(plan.image_home)
         try:
-            lost = _ensure(plan, home, lost_owners)
-            reasons = _save_reasons(plan, home, plan.digest)
+            lost = _ensure(plan, home, lost_owners, reasons)
+            _save_reasons(home, plan.digest, reasons)
         finally:
             os.close(home)
-    return Image(plan.image_home / plan.digest, reasons, tuple(lost))
+    return Image(plan.image_home / plan.digest, reasons[0], tuple(lost))
 
 
-def _ensure(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> list[str]:
+def _ensure(
+    plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]], reasons: tuple[str, bytes]
+) -> list[str]:
     """Build the image unless it is usable; return what could not be kept."""
     name = str(plan.digest)
     path = plan.image_home / name
@@ -67,7 +70,7 @@ def _ensure(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> l
         return []
     _sweep_digest(plan.image_home, home, name)
     try:
-        builder = _build(plan, home, lost_owners)
+        builder = _build(plan, home, lost_owners, reasons)
         if fs.exists(home, name):
             _carry_reasons(home, name)
             fs.rename(home, name, home, _gone_name(name))
@@ -80,14 +83,17 @@ def _ensure(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> l
     return builder.lost
 
 
-def _build(plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]]) -> LayerBuilder:
+def _build(
+    plan: Plan, home: int, lost_owners: frozenset[tuple[int, int]], reasons: tuple[str, bytes]
+) -> LayerBuilder:
     fresh = f"{_FRESH}{plan.digest}"
     fs.make_own_directory(home, fresh)
     top = os.open(fresh, fs.DIRECTORY, dir_fd=home)
     try:
         builder = LayerBuilder(top, plan.source, plan.image_home / fresh, lost_owners)
         builder.build(_shared(plan))
-        fs.save(top, receipt.MANIFEST, receipt.dump_manifest(builder.records))
+        fs.create_file(top, receipt.MANIFEST, receipt.dump_manifest(builder.records))
+        fs.create_file(top, *reasons)
         fs.sync_all(top, "image")
     finally:
         os.close(top)
@@ -158,16 +164,15 @@ def _shared(plan: Plan) -> list[Action]:
     return [action for action in plan.actions if action.entry.layer is Layer.SHARED]
 
 
-def _save_reasons(plan: Plan, home: int, digest: str) -> str:
-    """Write the reasons unless they are written already; return the file's name."""
-    name, data = reasons_of(plan)
+def _save_reasons(home: int, digest: str, reasons: tuple[str, bytes]) -> None:
+    """Write the reasons unless they are written already; receipts that name them may be on another disk."""
     top = os.open(digest, fs.DIRECTORY, dir_fd=home)
     try:
-        if not fs.exists(top, name):
-            fs.save(top, name, data)
+        if not fs.exists(top, reasons[0]):
+            fs.save(top, *reasons)
+            fs.sync(top, "reasons")
     finally:
         os.close(top)
-    return name
 
 
 def _carry_reasons(home: int, digest: str) -> None:
@@ -176,7 +181,7 @@ def _carry_reasons(home: int, digest: str) -> None:
     new = os.open(_FRESH + digest, fs.DIRECTORY, dir_fd=home)
     try:
         for name in sorted(os.listdir(old)):
-            if name.startswith("reasons-"):
+            if name.startswith("reasons-") and not fs.exists(new, name):
                 fs.link(name, new, name, old)
     finally:
         os.close(old)
