@@ -18,7 +18,7 @@ from partialroot.model import Action, Layer, Method, Plan
 from partialroot.zone import apply, fs, receipt
 from partialroot.zone.apply import Site
 
-pytestmark = needs("root", "mount")
+pytestmark = [needs("root", "mount"), pytest.mark.kill]
 
 VERBS = ("populate", "populate-empty", "change", "remove")
 CONFIG = {"spec": 1}
