@@ -1,7 +1,7 @@
 """The frozen values that flow through the program: profile -> selection -> plan -> receipt.
 
-Each stage takes the value of the one before it and makes the next; none reaches back. Types that are
-made by the ten thousand are NamedTuples (three times cheaper to make than a frozen dataclass).
+Each stage takes the value of the one before it and makes the next; none reaches back. What is made by the
+ten thousand is a NamedTuple: three times cheaper to make than a frozen dataclass.
 """
 
 import os
@@ -118,9 +118,6 @@ class Reason(NamedTuple):
     origin: str
 
 
-# --- profiles ---------------------------------------------------------------------------------------
-
-
 class Item(NamedTuple):
     """One wish of a profile and where it is written: ``node.toml:3``."""
 
@@ -176,8 +173,7 @@ class Start:
 class Fragment:
     """What mvi's notation lists under one name (profiles.mvi): literally what the zone gets, in this order.
 
-    ``rc`` is a script the zone runs when it starts, ``fix`` one that ksh sources in the new root while that
-    is built. ``directory`` is where the fragment's files are.
+    ``rc`` runs when the zone starts; ksh sources ``fix`` in the new root. ``directory`` holds the files.
     """
 
     name: str
@@ -193,8 +189,7 @@ class Fragment:
 class Profile:
     """What a zone should contain and run: one file's wishes, or several composed.
 
-    ``None`` in a scalar means the profile does not say. ``places`` says where each key of one value
-    (``network``) and each parameter (``parameters.port``) is written.
+    A scalar of None is not said. ``places`` tells where ``network`` or ``parameters.port`` is written.
     """
 
     name: str
@@ -222,9 +217,6 @@ class Profile:
     start: Start | None = None
     fragments: tuple[Fragment, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
-
-
-# --- selection --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,9 +263,6 @@ class Selection:
     warnings: tuple[str, ...]
     tops: tuple[RootPath, ...]
     settings: ZoneSettings
-
-
-# --- plan -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -327,9 +316,6 @@ class Plan:
     missing: tuple[Missing, ...]
     warnings: tuple[str, ...]
     settings: ZoneSettings
-
-
-# --- afterwards -------------------------------------------------------------------------------------
 
 
 class Identity(NamedTuple):

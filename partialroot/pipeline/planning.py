@@ -207,4 +207,6 @@ def _program_path(tree: Tree, word: str) -> RootPath:
 
 
 def _has_stack(tree: Tree, service: str) -> bool:
-    return tree.resolve(RootPath("/etc/pam.d") / service).node is not None
+    """Whether PAM knows a service: by a file of its own, or (illumos) in the one of all, with ``other``."""
+    files = (RootPath("/etc/pam.d") / service, RootPath("/etc/pam.conf"))
+    return any(tree.resolve(file).node is not None for file in files)

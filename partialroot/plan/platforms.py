@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from partialroot.closure.modules.brand import BrandProgram
-from partialroot.model import PAUSE, FileType, Profile, Reason
+from partialroot.model import PAUSE, Entry, FileType, Profile, Reason
 from partialroot.paths import RootPath
 from partialroot.plan import illumos
 from partialroot.plan.draft import Draft
@@ -47,6 +47,10 @@ class Platform(Protocol):
         """Return those of the shared ``tops`` that an image has even if nothing is in them."""
         ...
 
+    def check(self, entries: Iterable[Entry]) -> None:
+        """Raise ConflictError for a root that the platform could not make a zone of."""
+        ...
+
 
 class Linux:
     """A zone is an OCI bundle; ``pause`` makes the program that only waits."""
@@ -74,6 +78,9 @@ class Linux:
     def always(self, tops: tuple[RootPath, ...]) -> tuple[RootPath, ...]:
         """Nothing is mounted that nothing is in."""
         return ()
+
+    def check(self, entries: Iterable[Entry]) -> None:
+        """A runtime takes any root."""
 
 
 class Illumos:
@@ -120,6 +127,10 @@ class Illumos:
         """All: platform.xml, the same for all zones of the brand, mounts them."""
         return tops
 
+    def check(self, entries: Iterable[Entry]) -> None:
+        """Zoneadmd mounts on plain directories and files only."""
+        illumos.refuse_odd_mount_points(entries)
+
 
 class Literal:
     """A zone of mvi's lists: they are taken at their word, and say themselves how it starts."""
@@ -137,3 +148,6 @@ class Literal:
     def always(self, tops: tuple[RootPath, ...]) -> tuple[RootPath, ...]:
         """All, as for every illumos zone."""
         return tops
+
+    def check(self, entries: Iterable[Entry]) -> None:
+        """Nothing is refused that zmvix.sh would make."""

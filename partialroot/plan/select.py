@@ -35,15 +35,17 @@ def select(
     for program in platform.programs(profile):
         _want(program, profile, draft)
     found = _close(profile, draft)
-    vet(draft)
     tops = shared_tops(platform.name, tree.lstat)
+    vet(draft, tops)
     made = make(profile, draft, found.cached, platform.made(profile, draft))
+    entries = assemble(draft, made, tops, profile.private, platform.always(tops))
+    platform.check(entries)
     settings = ZoneSettings(profile.start, profile.network or "private", bool(profile.read_only))
     return Selection(
         profiles=names,
         source=tree.root,
         platform=platform.name,
-        entries=assemble(draft, made, tops, profile.private, platform.always(tops)),
+        entries=entries,
         missing=tuple(_unique([*draft.missing, *found.missing])),
         warnings=tuple(draft.warnings),
         tops=tops,

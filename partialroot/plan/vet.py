@@ -3,10 +3,10 @@
 import os
 
 from partialroot.errors import ConflictError
-from partialroot.model import FileType, Node
+from partialroot.model import FileType, Layer, Node
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
-from partialroot.plan.policy import is_editable
+from partialroot.plan.policy import is_editable, layer_of
 from partialroot.source.packages import pristine
 from partialroot.source.secrets import is_closed, secret_reason
 
@@ -14,25 +14,26 @@ _HEAD = 4096
 _KEY_SUFFIXES = (".pem", ".key")
 
 
-def vet(draft: Draft) -> None:
+def vet(draft: Draft, tops: tuple[RootPath, ...]) -> None:
     """Drop secrets and edited files from the draft, each with a warning that says how to supply it.
 
-    An edited file is replaced by the copy that the source kept as it was shipped, where it did. Raises
-    ConflictError for secrets that ``files`` or ``programs`` name literally, and for what only a global zone
-    may have.
+    What is below the shared ``tops`` nobody is expected to edit. An edited file is replaced by the copy
+    that the source kept as it was shipped, where it did. Raises ConflictError for secrets that ``files`` or
+    ``programs`` name literally, and for what only a global zone may have.
     """
     _refuse_global_only(draft)
     refused = []
     for path, node in list(draft.nodes.items()):
         if node.type is not FileType.FILE or path in draft.granted:
             continue
-        why = _why_secret(draft, path, node)
+        shared = layer_of(path, tops) is Layer.SHARED
+        why = _why_secret(draft, path, node, shared)
         if why is not None and path in draft.named:
             refused.append(f"{path} ({why})")
         elif why is not None:
             _ship_or_drop(draft, path, why, "name it in secrets to copy it")
         else:
-            _vet_edited(draft, path)
+            _vet_edited(draft, path, shared)
     if refused:
         raise ConflictError(
             "secrets are copied only when secrets = [...] names them: " + ", ".join(refused),
@@ -49,17 +50,16 @@ def _refuse_global_only(draft: Draft) -> None:
         )
 
 
-def _why_secret(draft: Draft, path: RootPath, node: Node) -> str | None:
+def _why_secret(draft: Draft, path: RootPath, node: Node, shared: bool) -> str | None:
     """Say why a file is a secret; it is opened only where its place and mode do not tell already."""
     closed = path.is_below("/etc") and is_closed(draft.tree, path)
-    return secret_reason(path, node, None, closed=closed) or secret_reason(
-        path, node, _head(draft, path, node)
-    )
+    why = secret_reason(path, node, None, closed=closed)
+    head = None if why or (shared and not path.endswith(_KEY_SUFFIXES)) else _head(draft, path, node)
+    return why if head is None else secret_reason(path, node, head)
 
 
-def _vet_edited(draft: Draft, path: RootPath) -> None:
-    by_package = path in draft.by_package and not path.is_below("/usr")
-    if path in draft.named or not is_editable(path, by_package):
+def _vet_edited(draft: Draft, path: RootPath, shared: bool) -> None:
+    if shared or path in draft.named or not is_editable(path, path in draft.by_package):
         return
     if not pristine(draft.tree, draft.packages, path):
         remedy = "name it in files to copy it, or give its content in [text]"
@@ -76,9 +76,7 @@ def _ship_or_drop(draft: Draft, path: RootPath, why: str, remedy: str) -> None:
         draft.drop(path, f"{path} is left out: {why}; {remedy}")
 
 
-def _head(draft: Draft, path: RootPath, node: Node) -> bytes | None:
-    """Return a file's first bytes where a private key might be; most files are not opened for this."""
-    if path.is_below("/usr") and not path.endswith(_KEY_SUFFIXES):
-        return None
+def _head(draft: Draft, path: RootPath, node: Node) -> bytes:
+    """Return a file's first bytes: a private key begins with its kind. Most shared files are not opened."""
     with os.fdopen(draft.tree.open_node(path, node), "rb") as file:
         return file.read(_HEAD)
