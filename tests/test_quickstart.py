@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,9 +79,7 @@ def said(done: subprocess.CompletedProcess[str], *expected: str) -> str:
 
 @needs("root", "mount", "runc")
 def test_as_root(run: Run) -> None:
-    started = time.monotonic()
     output = said(run(), *SERVED, "^Booted by runc, process ")
-    assert time.monotonic() - started < 20
     assert "NOT " not in output
 
 
