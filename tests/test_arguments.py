@@ -1,8 +1,11 @@
 """The words of the command line, and how mistakes in them are told."""
 
 import json
+import subprocess
+import sys
 
 import pytest
+from command import CHECKOUT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,3 +131,12 @@ def test_an_interrupt_is_an_error_of_the_document(
     said = capsys.readouterr()
     assert json.loads(said.out)["error"]["message"] == "interrupted"
     assert said.err == "partialroot: error: interrupted\n"
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "| head -c 1", ">/dev/full"])
+def test_nobody_has_to_listen(redirection: str) -> None:
+    line = f"{sys.executable} -m partialroot plan shell {redirection}"
+    environment = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=environment)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

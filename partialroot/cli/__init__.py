@@ -1,6 +1,7 @@
 """The command line: the only place that prints or exits."""
 
 import gc
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -33,11 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(words)
         run: Callable[[Namespace], int] = getattr(import_module(MODULES[arguments.verb]), arguments.verb)
-        return run(arguments)
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
     except PartialRootError as error:
         return _report(error, verb, as_json="--json" in words)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader left; nothing can be said any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: say no more
         return 1
     except OSError as error:  # what no stage had to expect: a disk that fails while a directory is read
         from partialroot.zone.fs import failed
@@ -54,6 +57,9 @@ def command() -> NoReturn:
     again and again takes a fifth of the time of a large plan, and finds nothing.
     """
     gc.disable()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us: what is said is lost, no more
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
     sys.exit(main())
 
 
