@@ -159,7 +159,11 @@ def _texts() -> Iterator[Target]:
     )
     yield Target("ips manifest", [MANIFEST.encode()], lambda data: list(actions.manifest(_text(data), "m")))
     yield Target("svr4 contents", [CONTENTS.encode()], _read_contents, (b" f none", b"=", b" s ", b" ? "))
-    yield Target("svr4 pkginfo", [b"PKG=SUNWcs\nARCH=i386\nSUNW_PKG_ALLZONES=true\n"], _read_pkginfo)
+    yield Target(
+        "svr4 pkginfo",
+        [b"PKG=SUNWcs\nARCH=i386\nSUNW_PKG_ALLZONES=true\n"],
+        lambda data: svr4.pkginfo(_text(data)),
+    )
 
 
 def _text(data: bytes) -> str:
@@ -202,10 +206,6 @@ def _read_accounts(data: bytes) -> object:
 
 def _read_contents(data: bytes) -> object:
     return [contents.parse(line, "contents") for line in contents.index(_text(data), "contents").values()]
-
-
-def _read_pkginfo(data: bytes) -> object:
-    return svr4.pkginfo(_text(data)), svr4.unmerged(_text(data))
 
 
 # --- what we wrote ourselves, once --------------------------------------------------------------------
