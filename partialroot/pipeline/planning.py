@@ -1,14 +1,16 @@
 """From what the user asked for to a plan: library, source, selection, host facts, plan."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.modules import brand
 from partialroot.closure.modules.brand import BrandProgram
-from partialroot.errors import BusyError, ConflictError
+from partialroot.errors import BusyError, ConflictError, SourceError
+from partialroot.host.illumos import mnttab
 from partialroot.model import Item, Node, Plan, Profile, Reason, Request, Selection, ZoneSettings
 from partialroot.paths import RootPath
 from partialroot.pipeline.fixing import fix
@@ -140,6 +142,8 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
 
     selection, tree = make_selection(options, profiles)
     refuse_missing(selection)
+    if sys.platform == "sunos5":
+        refuse_covered(selection, mnttab.read())
     refuse_host_network(selection.settings, options.trust_zone)
     read_only = selection.settings.read_only
     sharing = Sharing.parse(options.share, trust_zone=options.trust_zone, read_only=read_only)
@@ -157,6 +161,17 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
     if selection.platform == "illumos":  # platform.xml mounts the image in every zone of the brand
         facts = replace(facts, no_mount="")
     return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
+
+
+def refuse_covered(selection: Selection, mounts: Iterable[mnttab.Mount]) -> None:
+    """Raise SourceError for files that a loopback mount hides: a zone would get what is mounted there."""
+    hidden = mnttab.covered(mounts, str(selection.source))
+    wrong = sorted(str(one.source) for one in selection.entries if one.source in hidden)
+    if wrong:
+        view = " ".join(mnttab.own_view(str(selection.source), "DIRECTORY"))
+        raise SourceError(
+            f"something else is mounted over {', '.join(wrong)}", hint=f"{view}, then --source DIRECTORY"
+        )
 
 
 def _files(selection: Selection) -> Iterator[tuple[RootPath, Node]]:

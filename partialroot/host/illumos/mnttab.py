@@ -1,14 +1,19 @@
 """What is mounted where, from the text of ``/etc/mnttab`` (mnttab(5)).
 
 The only way to see a loopback mount: stat(2) and statvfs(2) show the file system below it (zones facts 4.1).
+In a global zone SMF mounts the C library for the machine's CPU over /lib/libc.so.1 (fs-root): who copies or
+links that path gets the variant.
 """
 
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from partialroot.errors import PartialRootError
+from partialroot.errors import SourceError
+from partialroot.paths import RootPath
 
 MNTTAB = "/etc/mnttab"
+LOFS = "lofs"
 
 
 class Mount(NamedTuple):
@@ -44,7 +49,7 @@ class MountTable(tuple[Mount, ...]):
 
 
 def parse(text: str) -> MountTable:
-    """Return the mounts in the text of an mnttab; PartialRootError for what is no line of one."""
+    """Return the mounts in the text of an mnttab; SourceError for what is no line of one."""
     return MountTable(_mount(line) for line in text.split("\n") if line)
 
 
@@ -56,7 +61,25 @@ def read() -> MountTable:
 
 def _mount(line: str) -> Mount:
     fields = line.split("\t")
-    if len(fields) < 4:
-        raise PartialRootError(f"cannot be read: {line[:200]!r}", path=MNTTAB)
-    special, point, fstype, options = fields[:4]
+    if len(fields) != 5 or not fields[1].startswith("/") or not fields[4].isdecimal():
+        raise SourceError(f"a line is no mount: {line[:80]!r}", path=MNTTAB)
+    special, point, fstype, options, _ = fields
     return Mount(special, point, fstype, tuple(options.split(",")))
+
+
+def covered(mounts: Iterable[Mount], source: str = "/") -> dict[RootPath, str]:
+    """Return the paths of a source that a lofs covers, and what is shown there instead.
+
+    What is read there, and below it when it is a directory, is not the source's own.
+    """
+    top = source.rstrip("/")
+    return {
+        RootPath.parse(mount.point[len(top) :], where=mount.point): mount.special
+        for mount in mounts
+        if mount.fstype == LOFS and mount.point.startswith(f"{top}/")
+    }
+
+
+def own_view(source: str, at: str) -> tuple[str, ...]:
+    """Return the command that shows at ``at`` a source's own files, without what is mounted in it."""
+    return ("/usr/sbin/mount", "-F", LOFS, "-o", "ro,nosub", source, at)
