@@ -109,6 +109,35 @@ def test_unedited_files_are_replaced_added_and_removed(zone: Zone) -> None:
     assert zone.findings() == []
 
 
+def test_mounts_that_stay_the_same_stay_up(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone.create(text("/a", "1"))
+    seen = effects(monkeypatch)
+    assert zone.update(text("/a", "2"))
+    assert not {"bind", "unbind"} & {name for name, _ in seen}
+    assert zone.update(text("/a", "2"), tops=())
+    assert ("unbind", "/usr") in seen
+
+
+@pytest.mark.parametrize(("moment", "content"), [("write", "1"), ("rename receipt", "1"), ("rmdir", "2")])
+def test_an_interrupt_ends_as_before_or_as_after(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch, moment: str, content: str
+) -> None:
+    zone.create(text("/a", "1"))
+
+    def interrupt(name: str, path: str) -> None:
+        if moment in (name, f"{name} receipt" if path == "receipt.json" else ""):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fs, "observe", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        zone.update(text("/a", "2"))
+    assert (zone.root / "a").read_text() == content
+    assert sorted(os.listdir(zone.path)) == ["config.json", "image", "receipt.json", "root"]
+    assert zone.findings() == []
+    assert apply.recover(zone.site) is None
+
+
 def test_whole_directories_come_and_go(zone: Zone) -> None:
     zone.create(directory("/srv"), directory("/srv/www", 0o750), text("/srv/www/index", "1"))
     assert zone.update(directory("/var"), directory("/var/log", 0o1777), text("/var/log/x", "1"))
