@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from partialroot.errors import ProfileError
 
 MOST_ALTERNATIVES = 1000
+_MOST_STEPS = 4 * MOST_ALTERNATIVES
 
 _SET = r"\[!?+[^/][^]/]*\]"
 _SPECIAL = re.compile(r"[*?]|\{[^{}]*,[^{}]*\}|" + _SET)
@@ -27,16 +28,18 @@ def alternatives(pattern: str) -> tuple[str, ...]:
 
     Raises ProfileError when there are more than a thousand.
     """
-    done: dict[str, None] = {}
-    todo = [pattern]
+    done: set[str] = set()
+    todo, seen = [pattern], {pattern}
     while todo:
         text = todo.pop()
         braces = _BRACES.search(text)
         if braces is None:
-            done[text] = None
+            done.add(text)
         else:
-            todo += [text[: braces.start()] + one + text[braces.end() :] for one in braces[1].split(",")]
-        if len(todo) + len(done) > MOST_ALTERNATIVES:
+            texts = {text[: braces.start()] + one + text[braces.end() :] for one in braces[1].split(",")}
+            todo += texts - seen
+            seen |= texts  # {a,{a,b}} comes to "a" in two ways, n times that in 2**n
+        if len(todo) + len(done) > MOST_ALTERNATIVES or len(seen) > _MOST_STEPS:
             raise ProfileError(f"{pattern!r} stands for more than {MOST_ALTERNATIVES} patterns")
     return tuple(sorted(done))
 

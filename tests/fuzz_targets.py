@@ -100,6 +100,12 @@ CONTENTS = """\
 /etc/inittab e preserve 0644 root sys 1072 18000 1700000000 SUNWcs
 /dev/null c none 13 2 0666 root sys SUNWcs
 """
+LOG = """\
++/etc/new f none 0644 root sys 1 2 3 SUNWcs
+-/dev/null
+=/etc d none 0700 root sys SUNWcs
+###Marker
+"""
 CATALOG = '{"openindiana.org": {"system/core": [{"version": "0.5.11"}]}, "_SIGNATURE": {"sha-1": "00"}}'
 
 
@@ -159,6 +165,7 @@ def _texts() -> Iterator[Target]:
     )
     yield Target("ips manifest", [MANIFEST.encode()], lambda data: list(actions.manifest(_text(data), "m")))
     yield Target("svr4 contents", [CONTENTS.encode()], _read_contents, (b" f none", b"=", b" s ", b" ? "))
+    yield Target("svr4 log", [LOG.encode()], _read_log, (b"\n+/", b"\n-/", b"\n=/"))
     yield Target(
         "svr4 pkginfo",
         [b"PKG=SUNWcs\nARCH=i386\nSUNW_PKG_ALLZONES=true\n"],
@@ -206,6 +213,12 @@ def _read_accounts(data: bytes) -> object:
 
 def _read_contents(data: bytes) -> object:
     return [contents.parse(line, "contents") for line in contents.index(_text(data), "contents").values()]
+
+
+def _read_log(data: bytes) -> object:
+    lines = contents.index(CONTENTS, "contents")
+    contents.merge(lines, _text(data), "log")
+    return [contents.parse(line, "contents") for line in lines.values()]
 
 
 # --- what we wrote ourselves, once --------------------------------------------------------------------

@@ -47,6 +47,18 @@ def test_seeds_are_taken_and_damage_is_both(tmp_path: Path) -> None:
     assert len(names) > 20
 
 
+FOUND = [("glob", b"/" + b"[a-c]{x,{x,z}}" * 70)]
+"""What scripts/fuzz has found: the target, and what it must answer at once."""
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found(name: str, data: bytes, tmp_path: Path) -> None:
+    target = next(one for one in targets(tmp_path) if one.name == name)
+    started = time.monotonic()
+    execute(target, data)
+    assert time.monotonic() - started < 0.5
+
+
 def test_the_same_seed_is_the_same_damage() -> None:
     seen: list[list[bytes]] = [[], [], []]
     for number, seed in enumerate((1, 1, 2)):
