@@ -284,3 +284,13 @@ def test_two_zones_share_one_image_and_it_goes_with_the_last(
     partialroot("remove", "--all", "--store", store)
     assert not image.exists()
     assert not (scratch / "zones").exists()
+
+
+def test_an_edited_file_is_kept_and_the_new_one_put_beside(populate: Populate, zone: Path) -> None:
+    populate()
+    (zone / "root/etc/motd").write_text("mine")
+    done = populate("--set", "who=you")
+    assert (zone / "root/etc/motd").read_text() == "mine"
+    assert (zone / "root/etc/motd.new").read_text() == "hello you"
+    assert "motd.new" in done.err
+    assert "motd.new" not in populate("--set", "who=you").document["warnings"]

@@ -84,9 +84,17 @@ def _populate_one(
         old = receipts.read(zonepath)
         if old is None:
             apply.create(plan, site, request, config)
-            return Outcome(str(zonepath), True, notes=notes)
-        changed = apply.update(plan, site, request, config, old)
-        return Outcome(str(zonepath), changed, notes=notes)
+            changed = True
+        else:
+            changed = apply.update(plan, site, request, config, old)
+        return Outcome(str(zonepath), changed, notes=(*notes, *_own_warnings(zonepath, plan)))
+
+
+def _own_warnings(zonepath: Path, plan: Plan) -> tuple[str, ...]:
+    """Return what is worth a warning at this zone alone: edits that were kept, attributes that were lost."""
+    receipt = receipts.read(zonepath)
+    warnings = () if receipt is None else receipt.warnings
+    return tuple(f"warning: {one}" for one in warnings if one not in plan.warnings)
 
 
 def _config(plan: Plan, zonepath: Path) -> Mapping[str, Any] | None:
