@@ -83,9 +83,10 @@ def test_as_root(run: Run) -> None:
     assert "NOT " not in output
 
 
-@needs("root", "mount", "runc")
+@needs("root", "mount", "runc", "setpriv")
 def test_a_port_that_is_taken(run: Run) -> None:
-    listener = f"{sys.executable} -m http.server 8000 >/dev/null 2>&1 & sleep 1;"
+    bound_to_us = "setpriv --pdeathsig KILL"  # the shell becomes the quickstart: the listener ends with it
+    listener = f"{bound_to_us} {sys.executable} -m http.server 8000 >/dev/null 2>&1 & sleep 1;"
     said(run(setup=listener), *SERVED, r"port=8001$")
 
 
