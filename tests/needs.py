@@ -229,6 +229,7 @@ NEEDS: dict[str, Need] = {
     "node": Need(_command("node", "--eval", "0"), "nodejs"),
     "musl": Need(_command("musl-gcc", "-print-multi-lib"), "musl-tools gcc"),
     "nginx": Need(_command("nginx", "-v"), "nginx-light"),
+    "mandoc": Need(lambda: _run("mandoc", stdin=".Dd Today\n"), "mandoc"),
     "ksh": Need(_command("ksh93", "-c", "true"), "ksh93u+m"),
     "python": Need(_command(sys.executable, "-c", "pass"), "python3"),
 }

@@ -194,9 +194,9 @@ class _Work:
         with _opened(zone, NEW) as new, _opened(zone, OLD) as old:
             for step in self._intent.steps:
                 if step.put:
-                    _make_parents(new, step.path)
+                    make_parents(new, step.path)
                 if step.hold:
-                    _make_parents(old, step.path)
+                    make_parents(old, step.path)
             receipt = build(new)
             if receipt is not None:
                 fs.create_file(new, RECEIPT, receipt)
@@ -349,7 +349,7 @@ def _bequeath(store: Store, left: tuple[Path, ...]) -> None:
             return
 
 
-def _make_parents(at: int, path: str) -> None:
+def make_parents(at: int, path: str) -> None:
     """Make the directories above ``path`` below the open directory ``at``."""
     with Dirs(at) as dirs:
         above = ""

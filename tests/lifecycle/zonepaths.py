@@ -100,5 +100,17 @@ def rename_dataset(dataset: str, zonepath: str) -> None:
     parent = dataset_at(os.path.dirname(zonepath))
     if parent is None:
         raise Refused(f"{os.path.dirname(zonepath)} is no dataset")
-    subprocess.run([ZFS, "rename", dataset, f"{parent}/{os.path.basename(zonepath)}"], check=True)
+    new = f"{parent}/{os.path.basename(zonepath)}"
+    text = subprocess.run(
+        [ZFS, "get", "-H", "-r", "-o", "name", "-s", "local", "zoned", dataset],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    zoned = text.splitlines()  # zfs-fuse does not rename what has such below it
+    for name in zoned:
+        subprocess.run([ZFS, "set", "zoned=off", name], check=True)
+    subprocess.run([ZFS, "rename", dataset, new], check=True)
+    for name in zoned:
+        subprocess.run([ZFS, "set", "zoned=on", name.replace(dataset, new, 1)], check=True)
     mounts.write_mnttab()

@@ -62,6 +62,11 @@ class Datasets:
             raise ZonepathError("lies in a boot environment", path=str(self.zonepath))
         return found.special
 
+    def is_dataset(self) -> bool:
+        """Whether a dataset is mounted at the zonepath."""
+        found = mnttab.read().at(self.zonepath)
+        return found is not None and found.fstype == "zfs"
+
     def container(self) -> str:
         """Return the dataset that holds the roots; the zone may do in it as it likes (query)."""
         return f"{self.top()}/ROOT"
@@ -75,10 +80,19 @@ class Datasets:
         roots = [_root(one) for one in found if _is_root(one, container)]
         return tuple(sorted(roots, key=lambda one: (one.created, one.name)))
 
+    def roots_here(self) -> tuple[ZoneRoot, ...]:
+        """Return the roots of the running boot environment: one, but for what an accident left."""
+        here = bootenvs.running(self._run)
+        return tuple(one for one in self.roots() if one.boot_environment == here)
+
+    def roots_elsewhere(self) -> tuple[ZoneRoot, ...]:
+        """Return the roots of other boot environments."""
+        here = bootenvs.running(self._run)
+        return tuple(one for one in self.roots() if one.boot_environment != here)
+
     def active(self) -> ZoneRoot | None:
         """Return the root of the running boot environment, None if there is none; ConflictError for two."""
-        here = bootenvs.running(self._run)
-        found = [one for one in self.roots() if one.active and one.boot_environment == here]
+        found = [one for one in self.roots_here() if one.active]
         if len(found) > 1:
             names = ", ".join(one.name for one in found)
             raise ConflictError("several datasets are active", path=names, hint=f"zfs inherit {ACTIVE} one")
@@ -232,6 +246,37 @@ class Datasets:
         self._mount(name)
         return name
 
+    # --- changing, all or nothing -------------------------------------------------------------------
+
+    def snapshot(self, label: str) -> None:
+        """Note the state of the mounted root."""
+        self._zfs.snapshot(f"{self.mounted()}@{label}")
+
+    def snapshots(self, prefix: str) -> tuple[str, ...]:
+        """Return the snapshots of the mounted root whose label begins so."""
+        name = self.mounted()
+        if name is None:
+            return ()
+        there = self._zfs.below(name)
+        return tuple(one.name for one in there if one.name.startswith(f"{name}@{prefix}"))
+
+    def roll_back(self, snapshot: str) -> None:
+        """Undo what happened since a snapshot; what was mounted stays mounted."""
+        self._zfs.rollback(snapshot)
+
+    def forget(self, snapshot: str) -> None:
+        """Destroy a snapshot."""
+        self._zfs.destroy(snapshot)
+
+    def lineage(self) -> tuple[str, ...]:
+        """Return the mounted root, then the dataset of this zone that it was cloned from."""
+        name = self.mounted()
+        if name is None:
+            return ()
+        origin = self._zfs.below(name)[0].origin
+        parents = [origin.partition("@")[0]] if origin and origin.startswith(f"{self.container()}/") else []
+        return (name, *parents)
+
     # --- taking away --------------------------------------------------------------------------------
 
     def destroy(self) -> None:
@@ -240,13 +285,15 @@ class Datasets:
         Clones of them that other zones or boot environments use are promoted first, so they stay. May be
         called again after it failed half-way.
         """
-        self.unmount()
-        here = bootenvs.running(self._run)
-        for root in self.roots():
-            if root.boot_environment == here:
-                self._destroy(root.name)
-        self._destroy_if_empty(self.container())
+        self.destroy_roots()
         self._destroy_if_empty(self.top())
+
+    def destroy_roots(self) -> None:
+        """The same, but for the zonepath's own dataset."""
+        self.unmount()
+        for root in self.roots_here():
+            self._destroy(root.name)
+        self._destroy_if_empty(self.container())
 
     def _destroy(self, name: str) -> None:
         origin = next(one.origin for one in self._zfs.below(name) if one.name == name)

@@ -56,6 +56,10 @@ class Zfs:
         """Make a snapshot ``DATASET@NAME``."""
         self._run(ZFS, "snapshot", name)
 
+    def rollback(self, snapshot: str) -> None:
+        """Let a file system be as it was at its latest snapshot."""
+        self._run(ZFS, "rollback", snapshot)
+
     def clone(self, snapshot: str, name: str, properties: Mapping[str, str]) -> None:
         """Make a file system with a snapshot's content."""
         self._run(ZFS, "clone", *_options(properties), snapshot, name)

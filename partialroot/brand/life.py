@@ -1,0 +1,157 @@
+"""What the hooks do with one zone, from its first file to its last."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from partialroot.brand.arguments import BRAND, Call, Wish
+from partialroot.errors import ConflictError, PartialRootError, ZonepathError
+from partialroot.host.illumos import commands, mnttab, zonelist
+from partialroot.host.illumos.datasets import Datasets
+from partialroot.pipeline.branded import OURS, Branded
+from partialroot.pipeline.planning import Options
+from partialroot.zone import fs
+from partialroot.zone.removal import remove
+
+ZONES = Path("/etc/zones")
+DETACHED = "SUNWdetached.xml"
+OF_ZONEADM = ("root", "dev", "lu")
+"""The directories of a zonepath that are zoneadm's, or zoneadmd's, or mount points."""
+
+
+class Life:
+    """One zone. ``say`` tells the administrator a sentence."""
+
+    def __init__(self, call: Call, options: Options, say: Callable[[object], None]) -> None:
+        self._zone = call.zone
+        self._zonepath = call.zonepath
+        self._datasets = Datasets(call.zonepath)
+        self._branded = Branded(options)
+        self._say = say
+
+    # --- install ------------------------------------------------------------------------------------
+
+    def install(self, wish: Wish) -> None:
+        """Build the zone; after a failure nothing of it is left, if that is possible."""
+        self._datasets.top()  # refuses what is no dataset
+        if self._datasets.active() or not self.is_vacant():
+            raise ZonepathError("has something in it already", path=str(self._zonepath))
+        planned = self._branded.plan(self._zonepath, wish.profiles)
+        for warning in planned.plan.warnings:
+            self._say(f"warning: {warning}")
+        try:
+            self._datasets.create()
+            self._branded.build(self._datasets, planned, wish.profiles)
+        except BaseException:
+            self.take_back()
+            raise
+
+    def take_back(self) -> None:
+        """Remove all that an installation made, as far as it can be; the zonepath's own dataset stays."""
+        with suppress(PartialRootError, OSError):
+            self._datasets.destroy_roots()
+            os.rmdir(self._datasets.mount_point)
+        with suppress(PartialRootError, OSError):
+            self._branded.forget(self._zonepath)
+
+    def is_vacant(self) -> bool:
+        """Whether nothing is in the zonepath, nor mounted there: only then may zoneadm delete it (1.5)."""
+        with suppress(FileNotFoundError):
+            if os.listdir(self._zonepath):
+                return False
+        return not mnttab.read().below(self._zonepath)
+
+    # --- at every start -----------------------------------------------------------------------------
+
+    def mount(self) -> None:
+        """Have the root of this boot environment mounted, and the zonepath be about that."""
+        self._datasets.mount()
+        self._branded.adopt(self._datasets)
+
+    def prepare(self) -> None:
+        """Have the root mounted with nothing mounted in it (3.1), and as new as this boot environment.
+
+        When it cannot be brought up to date the zone starts as it is, if it can.
+        """
+        self._datasets.unmount_below()
+        self.mount()
+        try:
+            if self._branded.refresh(self._datasets):
+                self._say(f"{self._zone} was brought up to date with the global zone")
+        except (PartialRootError, OSError) as error:
+            if not (self._zonepath / "image").is_dir():
+                raise
+            self._say(f"warning: {self._zone} starts without having been brought up to date: {error}")
+
+    def settle_after_halt(self) -> None:
+        """Mount the root again, if that is possible: it may still be, with all that is mounted in it."""
+        try:
+            if not mnttab.read().below(self._datasets.mount_point):
+                self._datasets.mount()
+        except PartialRootError as error:
+            self._say(f"warning: {error}")
+
+    # --- moving -------------------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """Take the root that is there; image and private files come from this system, if they differ."""
+        self._datasets.attach()
+        self._branded.adopt(self._datasets)
+        self._branded.refresh(self._datasets)
+
+    def detach(self) -> None:
+        """Leave what another system needs to attach the zone: root, receipts and configuration."""
+        configuration = (ZONES / f"{self._zone}.xml").read_bytes()
+        self._datasets.detach()
+        self._branded.let_go(self._zonepath)
+        zone = fs.open_directory(self._zonepath)
+        try:
+            fs.save(zone, DETACHED, configuration)
+        finally:
+            os.close(zone)
+
+    def clone(self, source: str) -> None:
+        """Make the root by a snapshot of another zone's, with an image and a receipt of its own."""
+        listed = zonelist.parse(commands.run(commands.ZONEADM, "-z", source, "list", "-p"))
+        if listed.brand != BRAND:
+            raise ConflictError(f"is of brand {listed.brand}", path=source)
+        try:
+            self._datasets.clone_from(Datasets(listed.zonepath), f"{self._zone}_snap")
+            self._branded.adopt(self._datasets, listed.zonepath)
+        except BaseException:
+            self.take_back()
+            raise
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def unmount_leftovers(self) -> None:
+        """Unmount what is below the root, so that zoneadm goes on; a zone that was never made has nothing."""
+        for point in self._datasets.unmount_below():
+            self._say(f"{point} was still mounted")
+
+    def would_uninstall(self) -> Iterator[str]:
+        """Yield what uninstall would remove."""
+        if self._datasets.is_dataset():
+            yield from (root.name for root in self._datasets.roots_here())
+        yield from (f"{self._zonepath}/{name}" for name in OURS if os.path.lexists(self._zonepath / name))
+
+    def uninstall(self, *, verbose: bool) -> None:
+        """Remove what is ours, then the datasets: of any half-made zone too, and again after a failure."""
+        if verbose:
+            for line in self.would_uninstall():
+                self._say(f"removing {line}")
+        self._datasets.unmount()
+        if self._datasets.is_dataset():
+            self._branded.forget(self._zonepath, all_roots=not self._datasets.roots_elsewhere())
+            self._datasets.destroy()
+        if self._zonepath.is_dir():  # it never was a dataset, or holds another boot environment's root
+            self._remove_directories()
+
+    def _remove_directories(self) -> None:
+        zone = fs.open_directory(self._zonepath)
+        try:
+            for name in OF_ZONEADM:
+                remove(zone, name)
+        finally:
+            os.close(zone)

@@ -1,0 +1,221 @@
+"""What a zone brand's hooks do with a zone whose root is a dataset: build, refresh, adopt and forget it."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from partialroot.errors import NoReceiptError
+from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
+from partialroot.model import Receipt, Request
+from partialroot.pipeline.planning import Options, Planned, make_plan
+from partialroot.source.tree import Tree
+from partialroot.zone import fs, inplace
+from partialroot.zone import receipt as receipts
+from partialroot.zone.change import Change
+from partialroot.zone.image import release_image
+from partialroot.zone.removal import remove
+from partialroot.zone.site import IMAGE, Site
+from partialroot.zone.state import Known, changed_sources
+from partialroot.zone.store import Registered, Store
+from partialroot.zone.zonepath import WORK_NAMES
+
+RECEIPTS = "receipts"
+OURS = (IMAGE, f"{IMAGE}.new", receipts.NAME, RECEIPTS, *WORK_NAMES)
+"""What is ours in a zonepath beside the root."""
+UNDO = "partialroot-"
+"""How the snapshot is called that a change can be rolled back to; then comes the receipt's digest."""
+
+
+class Branded:
+    """The zones of the brand, with one store and one source. Every method takes the zone's lock.
+
+    ``ZONEPATH/receipt.json`` is that of the root that is mounted; ``receipts/`` has one for each root, by
+    the last part of its dataset's name, so that each boot environment finds its own again.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    # --- install ------------------------------------------------------------------------------------
+
+    def plan(self, zonepath: Path, profiles: Sequence[str]) -> Planned:
+        """Return what would be built, with every refusal that needs no effect."""
+        return make_plan(self._options, profiles, [zonepath])
+
+    def build(self, datasets: Datasets, planned: Planned, profiles: Sequence[str]) -> None:
+        """Build the zone in the empty root that is mounted."""
+        plan, zonepath = planned.plan, datasets.zonepath
+        store = Store(self._options.store)
+        with store.lock_zone(zonepath):
+            refuse_shared_dataset(datasets.mount_point, [store.root, plan.source])
+            site = Site(store, zonepath, None, planned.lost_owners)
+            inplace.fill(plan, site, self._options.request(profiles, plan.platform))
+            _keep(datasets)
+
+    # --- at every start -----------------------------------------------------------------------------
+
+    def adopt(self, datasets: Datasets, source: Path | None = None) -> Receipt:
+        """Let the zonepath be about the root that is mounted, and return its receipt.
+
+        It may be that of another boot environment, zone or place. ``source`` is the zonepath that the root
+        was cloned from. NoReceiptError for a root that we know nothing of.
+        """
+        store = Store(self._options.store)
+        with store.lock_zone(datasets.zonepath):
+            self._recover(datasets, store)
+            found = receipts.read(source) if source else _find_receipt(datasets)
+            if found is None:
+                raise NoReceiptError("no zone of ours", path=str(source or datasets.zonepath))
+            made = replace(found, zonepath=str(datasets.zonepath))
+            if made != receipts.read(datasets.zonepath) or _points_to(datasets.zonepath) != made.image:
+                inplace.commit(Site(store, datasets.zonepath, None), made)
+            _keep(datasets)
+            registered = Registered(datasets.zonepath, Path(made.image) if made.image else None, ())
+            if store.registered(datasets.zonepath) != registered:
+                store.register(registered)
+            return made
+
+    def refresh(self, datasets: Datasets) -> bool:
+        """Bring an adopted zone up to date with the source; return whether anything was done.
+
+        All or nothing: a failure is raised when the zone is as before.
+        """
+        old = receipts.read(datasets.zonepath)
+        if old is None:
+            raise NoReceiptError("there is no receipt", path=str(datasets.zonepath))
+        if self._is_current(old):
+            return False
+        options = _options_of(old.request, self._options)
+        planned = make_plan(options, old.request.profiles, [datasets.zonepath])
+        store = Store(options.store)
+        with store.lock_zone(datasets.zonepath):
+            refuse_shared_dataset(datasets.mount_point, [store.root, planned.plan.source])
+            site = Site(store, datasets.zonepath, None, planned.lost_owners)
+            change = Change(planned.plan, site, old.request, None, old)
+            if change.is_nothing:
+                return False
+            label = _undo_label(datasets.zonepath)
+            datasets.snapshot(label)
+            try:
+                inplace.update(change, site)
+            finally:
+                self._recover(datasets, store)
+            _keep(datasets)
+            if old.image and old.image != change.intent.image_after:
+                release_image(store, Path(old.image))
+        return True
+
+    def _is_current(self, made: Receipt) -> bool:
+        """Whether every file that the zone came from is what it was: by lstat(2) alone, where that tells."""
+        if made.image is None or not Path(made.image).is_dir():
+            return False
+        tree = Tree(Path(made.request.source))
+        records = [*made.entries, *Known().images.records(made.image)]
+        return next(changed_sources(records, tree), None) is None
+
+    def _recover(self, datasets: Datasets, store: Store) -> None:
+        """Roll back a change that did not get as far as its receipt; forget about one that did."""
+        name = datasets.mounted()
+        for snapshot in datasets.snapshots(UNDO) if name else ():
+            if snapshot.rpartition("@")[2] == _undo_label(datasets.zonepath):
+                datasets.roll_back(snapshot)
+                before = receipts.read(datasets.zonepath)
+                image = Path(before.image) if before and before.image else None
+                store.register(Registered(datasets.zonepath, image, ()))
+            datasets.forget(snapshot)
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def forget(self, zonepath: Path, *, all_roots: bool = True) -> None:
+        """Remove all of ours in the zonepath but the root; images that no other zone uses go too.
+
+        Without ``all_roots`` the receipts of other boot environments' roots stay. Copes with a zone of which
+        only a part was made.
+        """
+        self._forget(zonepath, OURS if all_roots else tuple(name for name in OURS if name != RECEIPTS))
+
+    def let_go(self, zonepath: Path) -> None:
+        """Let the zone no longer use this system's images; its receipts stay, for who attaches it."""
+        self._forget(zonepath, (IMAGE,))
+
+    def _forget(self, zonepath: Path, names: Sequence[str]) -> None:
+        store = Store(self._options.store)
+        with store.lock_zone(zonepath):
+            images = {_points_to(zonepath)}
+            registered = store.registered(zonepath)
+            if registered and registered.image:
+                images.add(str(registered.image))
+            if zonepath.is_dir():
+                zone = fs.open_directory(zonepath)
+                try:
+                    for name in names:
+                        remove(zone, name)
+                finally:
+                    os.close(zone)
+            store.unregister(zonepath)
+            for image in sorted(filter(None, images)):
+                release_image(store, Path(image))
+
+
+def _options_of(request: Request, options: Options) -> Options:
+    """Return the options that a zone was made with."""
+    return replace(
+        options,
+        source=Path(request.source),
+        platform=request.platform,
+        manifests=tuple(map(Path, request.manifests)),
+        share=request.share,
+        parameters=dict(request.parameters),
+        trust_zone=request.trust_zone,
+        keep_going=request.keep_going,
+        add_closure=request.add_closure,
+        run_fix_scripts=request.run_fix_scripts,
+    )
+
+
+def _undo_label(zonepath: Path) -> str:
+    data = receipts.read_own(zonepath, receipts.NAME) or b""
+    return f"{UNDO}{hashlib.sha256(data).hexdigest()[:16]}"
+
+
+def _points_to(zonepath: Path) -> str | None:
+    try:
+        return os.readlink(zonepath / IMAGE)
+    except OSError:
+        return None
+
+
+def _keep(datasets: Datasets) -> None:
+    """Keep the receipt as that of the root that is mounted."""
+    data = receipts.read_own(datasets.zonepath, receipts.NAME)
+    name = datasets.mounted()
+    if data is None or name is None:
+        return
+    zone = fs.open_directory(datasets.zonepath)
+    try:
+        if not fs.exists(zone, RECEIPTS):
+            fs.make_own_directory(zone, RECEIPTS)
+        place = os.open(RECEIPTS, fs.DIRECTORY, dir_fd=zone)
+        try:
+            if fs.read(place, _file_of(name)) != data:
+                fs.save(place, _file_of(name), data)
+        finally:
+            os.close(place)
+    finally:
+        os.close(zone)
+
+
+def _find_receipt(datasets: Datasets) -> Receipt | None:
+    """Return the receipt of the root that is mounted: its own, else that of the root it is a clone of."""
+    place = datasets.zonepath / RECEIPTS
+    for name in datasets.lineage():
+        data = receipts.read_own(place, _file_of(name))
+        if data is not None:
+            return receipts.load(data, str(place / _file_of(name)))
+    return None
+
+
+def _file_of(dataset: str) -> str:
+    return f"{dataset.rpartition('/')[2]}.json"

@@ -1,0 +1,333 @@
+"""Whole lives of zones of our brand, played by the harness: real hooks, real datasets, real images."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from branded import STORE, ZONEPATH, Branded
+from lifecycle.machine import NEEDS
+from needs import require
+from spaces import mounts_below
+
+TOP = "rpool/export/zones/web"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Branded]:
+    require(*NEEDS, "zfs", "busybox")
+    machine = Branded(tmp_path)
+    yield machine
+    machine.close()
+    assert not mounts_below(tmp_path)
+
+
+def test_a_life(machine: Branded) -> None:
+    """Installed, booted, rebooted, halted and uninstalled: pool, mounts and store end as they were."""
+    before = machine.datasets("rpool/export")
+    machine.install_zone()
+    assert machine.state("web") == "installed"
+    assert machine.entries() == ["image", "receipt.json", "receipts", "root"]
+    assert machine.mounts(ZONEPATH) == [f"{ZONEPATH}/root"]
+    library = machine.image() / "lib/libshared.so.1"
+    assert library.stat().st_ino == machine.path("/be/lib/libshared.so.1").stat().st_ino
+    assert machine.path(f"{ZONEPATH}/root/etc/motd").stat().st_nlink == 1
+
+    machine.zoneadm("web", "boot")
+    assert machine.state("web") == "running"
+    mounted = set(machine.mounts(ZONEPATH))
+    assert {f"{ZONEPATH}/root/{top}" for top in ("usr", "lib", "sbin", "dev", "proc")} <= mounted
+    assert machine.run("zlogin", "-S", "web", "cat /srv/index.html").out == "hello world\n"
+    write = machine.run("zlogin", "-S", "web", "echo x >/lib/libshared.so.1", code=None)
+    assert write.code != 0 and "Read-only" in write.err
+    link = machine.run("zlogin", "-S", "web", "ln /lib/libshared.so.1 /var/mine", code=None)
+    assert link.code != 0
+    machine.zoneadm("web", "reboot")
+    machine.zoneadm("web", "halt")
+    assert machine.mounts(ZONEPATH) == [f"{ZONEPATH}/root"]
+
+    machine.zoneadm("web", "uninstall", "-F")
+    assert machine.state("web") == "configured"
+    assert machine.datasets("rpool/export") == before
+    assert machine.images() == []
+    assert [path.name for path in machine.path(f"{STORE}/zones").iterdir()] == []
+    machine.zoneadm("web", "install", "-p", "page")
+
+
+def test_the_second_zone_shares_the_image(machine: Branded) -> None:
+    machine.install_zone("web")
+    machine.install_zone("other")
+    assert machine.image("/export/zones/web") == machine.image("/export/zones/other")
+    machine.zoneadm("web", "uninstall", "-F")
+    assert len(machine.images()) == 1
+    machine.zoneadm("other", "boot")
+    machine.zoneadm("other", "halt")
+    machine.zoneadm("other", "uninstall", "-F")
+    assert machine.images() == []
+
+
+# --- failed installs ----------------------------------------------------------------------------------
+
+
+REFUSED = [
+    ([], "no profile is named"),
+    (["-p", "nothing"], "nothing"),
+    (["-q", "x"], "not recognized"),
+    (["-p", "page", "operand"], "is not understood"),
+    (["-h"], "usage"),
+    (["-s", "/no/such/file"], "cannot be read"),
+    (["-p", "page", "--help"], "long options"),
+]
+
+
+def test_what_cannot_be_built_leaves_a_configured_zone(machine: Branded) -> None:
+    before = machine.datasets("rpool/export")
+    machine.configure()
+    for words, why in REFUSED:
+        assert why in machine.zoneadm("web", "install", *words, code=1).err
+        assert machine.state("web") == "configured"
+        assert machine.datasets("rpool/export") == before
+
+
+def test_an_install_that_fails_half_way_is_taken_back(machine: Branded) -> None:
+    before = machine.datasets("rpool/export")
+    machine.path(f"{STORE}/images").mkdir(parents=True, mode=0o700)
+    machine.path(STORE).chmod(0o700)
+    machine.path(f"{STORE}/images").chmod(0o777)
+    machine.configure()
+    assert "others could enter" in machine.zoneadm("web", "install", "-p", "page", code=1).err
+    assert machine.state("web") == "configured"
+    assert machine.datasets("rpool/export") == before
+    machine.path(f"{STORE}/images").chmod(0o700)
+    machine.zoneadm("web", "install", "-p", "page")
+
+
+def test_plain_directories_are_refused(machine: Branded) -> None:
+    machine.path("/plain").mkdir(mode=0o755)
+    machine.zonecfg("web", "create -t TRIBpartial; set zonepath=/plain/web")
+    assert "must be a ZFS dataset" in machine.zoneadm("web", "install", "-p", "page", code=1).err
+    assert machine.state("web") == "configured"
+    assert not machine.path("/plain/web").exists()
+
+
+def test_foreign_files_in_the_zonepath_are_nobodys_to_delete(machine: Branded) -> None:
+    machine.configure()
+    machine.run("zfs", "create", TOP)
+    machine.path(ZONEPATH).chmod(0o700)
+    machine.write(f"{ZONEPATH}/mine", "mine")
+    assert "something in it already" in machine.zoneadm("web", "install", "-p", "page", code=1).err
+    assert machine.state("web") == "incomplete"
+    machine.zoneadm("web", "uninstall", "-F")
+    assert machine.state("web") == "configured"
+
+
+def test_long_lists_come_by_file(machine: Branded) -> None:
+    machine.write("/root/list", "# what the zone has\npage  # a page\n")
+    machine.configure()
+    machine.zoneadm("web", "install", "-s", "/root/list")
+    assert machine.path(f"{ZONEPATH}/root/srv/index.html").exists()
+
+
+def test_what_the_caller_has_does_not_count(machine: Branded) -> None:
+    """Environment and working directory of who runs zoneadm, a closed stdin."""
+    machine.configure()
+    evil = machine.path("/evil/partialroot")
+    evil.mkdir(parents=True)
+    (evil / "__init__.py").write_text("raise SystemExit(9)")
+    words = ["sh", "-c", "cd /evil && umask 077 && zoneadm -z web install -p page <&-"]
+    machine.run(
+        *words, environment={"PYTHONPATH": "/evil", "PYTHONSTARTUP": "/evil/x", "PYTHONHOME": "/evil"}
+    )
+    assert machine.path(f"{ZONEPATH}/root").stat().st_mode & 0o777 == 0o755
+
+
+# --- the global zone changes --------------------------------------------------------------------------
+
+
+def test_a_changed_global_zone_reaches_the_zone_at_its_next_boot(machine: Branded) -> None:
+    machine.install_zone()
+    first = machine.image()
+    assert machine.zoneadm("web", "boot").err == ""
+    machine.change("/lib/libshared.so.1", "the next library\n")
+    machine.change("/etc/motd", "welcome again\n")
+    assert machine.run("zlogin", "-S", "web", "sed p /lib/libshared.so.1").out.startswith(
+        "the library of be1"
+    )
+    said = machine.zoneadm("web", "reboot").err
+    assert "brought up to date" in said
+    assert machine.image() != first and not first.exists()
+    for path, text in (("/lib/libshared.so.1", "the next library"), ("/etc/motd", "welcome again")):
+        assert machine.run("zlogin", "-S", "web", f"sed p {path}").out.startswith(text)
+    assert machine.zoneadm("web", "reboot").err == ""
+    snapshots = [row[0] for row in machine.datasets(TOP) if "@" in row[0]]
+    assert snapshots == []
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_refresh_that_was_killed_is_undone_or_finished(machine: Branded, committed: bool) -> None:
+    """Before its receipt is written all goes back; from then on it stays, and the image follows."""
+    machine.install_zone()
+    receipt = machine.path(f"{ZONEPATH}/receipt.json").read_bytes()
+    label = "0" * 16 if committed else hashlib.sha256(receipt).hexdigest()[:16]
+    machine.run("zfs", "snapshot", f"{TOP}/ROOT/zbe@partialroot-{label}")
+    machine.write(f"{ZONEPATH}/root/etc/half", "half")
+    machine.path(f"{ZONEPATH}/image").unlink()
+    machine.path(f"{ZONEPATH}/image.new").symlink_to("/nowhere")
+    machine.zoneadm("web", "boot")
+    assert machine.path(f"{ZONEPATH}/root/etc/half").exists() == committed
+    assert [row[0] for row in machine.datasets(TOP) if "@" in row[0]] == []
+    assert machine.run("zlogin", "-S", "web", "cat /srv/index.html").out == "hello world\n"
+
+
+def test_a_zone_cannot_lead_a_refresh_astray(machine: Branded) -> None:
+    machine.install_zone()
+    machine.zoneadm("web", "boot")
+    spoil = "ln -s /etc /.partialroot-new; mkdir /etc/deep; ln -s /etc/deep /etc/motd.new"
+    machine.run("zlogin", "-S", "web", spoil, code=None)
+    machine.path(f"{ZONEPATH}/root/srv").rename(machine.path(f"{ZONEPATH}/root/served"))
+    machine.path(f"{ZONEPATH}/root/srv").symlink_to("/be/etc")
+    before = {path: path.read_bytes() for path in machine.path("/be/etc").iterdir()}
+    machine.change("/lib/libshared.so.1", "the next library\n")
+    assert "without having been brought up to date" in machine.zoneadm("web", "reboot").err
+    assert {path: path.read_bytes() for path in machine.path("/be/etc").iterdir()} == before
+    machine.zoneadm("web", "halt")
+    machine.path(f"{ZONEPATH}/root/srv").unlink()
+    machine.path(f"{ZONEPATH}/root/served").rename(machine.path(f"{ZONEPATH}/root/srv"))
+    assert "was brought up to date" in machine.zoneadm("web", "boot").err
+    assert {path: path.read_bytes() for path in machine.path("/be/etc").iterdir()} == before
+    assert not os.path.lexists(machine.path(f"{ZONEPATH}/root/.partialroot-new"))
+
+
+def test_what_the_tenant_edited_is_kept(machine: Branded) -> None:
+    machine.install_zone()
+    machine.zoneadm("web", "boot")
+    machine.run("zlogin", "-S", "web", "echo mine >/etc/motd")
+    machine.change("/etc/motd", "welcome again\n")
+    machine.zoneadm("web", "reboot")
+    assert machine.path(f"{ZONEPATH}/root/etc/motd").read_text() == "mine\n"
+    assert machine.path(f"{ZONEPATH}/root/etc/motd.new").read_text() == "welcome again\n"
+
+
+def test_a_zone_that_cannot_be_refreshed_boots_as_it_is(machine: Branded) -> None:
+    machine.install_zone()
+    machine.path("/be/etc/motd").unlink()
+    said = machine.zoneadm("web", "boot").err
+    assert "without having been brought up to date" in said and "/etc/motd" in said
+    assert machine.state("web") == "running"
+
+
+def test_a_new_boot_environment_and_back(machine: Branded) -> None:
+    """New BE, upgrade, boot, rollback, boot: each has its own root and image; no hook ran at beadm time."""
+    machine.install_zone()
+    machine.new_boot_environment("be2", "be1")
+    machine.boot_environment("be2")
+    machine.change("/lib/libshared.so.1", "the library of be2\n")
+    machine.zoneadm("web", "sysboot")
+    assert machine.entries()[:1] == ["image"]
+    machine.zoneadm("web", "boot")
+    library = "sed p /lib/libshared.so.1"
+    assert machine.run("zlogin", "-S", "web", library).out.startswith("the library of be2")
+    machine.run("zlogin", "-S", "web", "echo two >/etc/motd")
+    machine.zoneadm("web", "halt")
+
+    machine.run("umount", f"{ZONEPATH}/root")
+    machine.boot_environment("be1")
+    machine.zoneadm("web", "boot")
+    assert machine.run("zlogin", "-S", "web", library).out.startswith("the library of be1")
+    assert machine.path(f"{ZONEPATH}/root/etc/motd").read_text() == "welcome\n"
+    machine.zoneadm("web", "halt")
+    machine.zoneadm("web", "uninstall", "-F")
+
+    machine.boot_environment("be2")
+    machine.run("zoneadm", "-z", "web", "attach", "-F")
+    machine.zoneadm("web", "boot")
+    assert machine.path(f"{ZONEPATH}/root/etc/motd").read_text() == "two\n"
+    machine.zoneadm("web", "halt")
+    machine.zoneadm("web", "uninstall", "-F")
+    assert not machine.path(ZONEPATH).exists() or machine.entries() == []
+
+
+# --- unmounting, moving, cloning ----------------------------------------------------------------------
+
+
+def test_leftovers_do_not_stop_an_uninstall(machine: Branded) -> None:
+    machine.install_zone()
+    machine.run("mount", "-F", "lofs", "-o", "ro", "/be/usr", f"{ZONEPATH}/root/usr")
+    machine.zoneadm("web", "list", "-p")
+    said = machine.zoneadm("web", "uninstall", "-F").err
+    assert "was still mounted" in said
+    assert machine.path("/be/usr/bin/httpd").exists()
+    assert machine.state("web") == "configured"
+
+
+def test_leftovers_do_not_stop_a_boot(machine: Branded) -> None:
+    machine.install_zone()
+    machine.run("mount", "-F", "lofs", "-o", "ro", "/be/usr", f"{ZONEPATH}/root/srv")
+    machine.zoneadm("web", "boot")
+
+
+def test_uninstall_tells_and_does_nothing(machine: Branded) -> None:
+    machine.install_zone()
+    said = machine.zoneadm("web", "uninstall", "-F", "-n", code=1)
+    assert f"{TOP}/ROOT/zbe" in said.out and f"{ZONEPATH}/image" in said.out
+    assert machine.state("web") == "incomplete"
+    machine.zoneadm("web", "mark", "installed")
+    machine.zoneadm("web", "boot")
+
+
+def test_detach_and_attach(machine: Branded) -> None:
+    machine.install_zone()
+    machine.write(f"{ZONEPATH}/root/srv/index.html", "mine\n")
+    machine.zoneadm("web", "detach")
+    assert machine.state("web") == "configured" and machine.images() == []
+    assert machine.entries() == ["SUNWdetached.xml", "receipt.json", "receipts", "root"]
+    machine.zoneadm("web", "attach")
+    machine.zoneadm("web", "boot")
+    assert machine.run("zlogin", "-S", "web", "cat /srv/index.html").out == "mine\n"
+
+
+def test_clone(machine: Branded) -> None:
+    before = machine.datasets("rpool/export")
+    machine.install_zone()
+    machine.write(f"{ZONEPATH}/root/srv/index.html", "mine\n")
+    machine.configure("twin")
+    machine.zoneadm("twin", "clone", "web")
+    machine.zoneadm("twin", "boot")
+    assert machine.run("zlogin", "-S", "twin", "cat /srv/index.html").out == "mine\n"
+    machine.zoneadm("web", "uninstall", "-F")
+    machine.zoneadm("twin", "reboot")
+    machine.zoneadm("twin", "halt")
+    machine.zoneadm("twin", "uninstall", "-F")
+    assert machine.datasets("rpool/export") == before
+
+
+def test_move(machine: Branded) -> None:
+    machine.install_zone()
+    machine.zoneadm("web", "move", "/export/zones/moved")
+    machine.zoneadm("web", "boot")
+    assert machine.run("zlogin", "-S", "web", "cat /srv/index.html").out == "hello world\n"
+    registered = [path.read_text() for path in machine.path(f"{STORE}/zones").iterdir()]
+    assert any("/export/zones/moved" in text for text in registered)
+
+
+def test_edits_of_zap_reach_no_file_of_the_global_zone(machine: Branded) -> None:
+    """What ``zap create-zone`` does to a fresh root: appends, copies over and edits in place."""
+    machine.install_zone()
+    before = {path: path.read_bytes() for path in machine.path("/be/etc").iterdir()}
+    root = f"{ZONEPATH}/root"
+    edits = (
+        f"echo user >>{root}/etc/passwd; cp /etc/hosts {root}/etc/motd; sed -i s/smf/x/ {root}/etc/inittab"
+    )
+    machine.run("sh", "-c", edits)
+    assert {path: path.read_bytes() for path in machine.path("/be/etc").iterdir()} == before
+    for directory, _, names in os.walk(machine.path(root)):
+        assert all(os.lstat(f"{directory}/{name}").st_nlink == 1 for name in names)
+
+
+def test_zap_upgrade_leaves_it_to_the_first_boot(machine: Branded) -> None:
+    hook = "/usr/lib/brand/partial-root/zap-upgrade"
+    words = ["-R", "/a", "-b", "partial-root", "-z", "web", "-p", ZONEPATH, "-v", "0.36"]
+    assert "brought up to date" in machine.run(hook, *words).err
+    assert machine.run(hook, *words[:2], code=253)
+    assert machine.run(hook, *words[:3], "sparse-root", *words[4:], code=253)
