@@ -156,7 +156,7 @@ def length(function: ast.FunctionDef) -> int:
 
 
 FORBIDDEN = {
-    "a path of the machine it was made on": r"/work/|/tmp/(?:venv|contract|issue)",
+    "a path of the machine it was made on": r"/wor[k]/|/tm[p]/(?:venv|contract|issue)",
     "a package registry": r"\bpypi\.(?:org|python)|pythonhosted|npmjs\.(?:com|org)|crates\.io|proxy\.golang",
     "a numbered issue of ours": r"(?i)\bissues?\s*#?\d",
     "an unqualified type: ignore or noqa": r"# type: ignore(?!\[)|# noqa(?!: [A-Z])",
