@@ -175,3 +175,12 @@ def test_of_several_zones_the_others_go_on(place: Path) -> None:
     assert zones[str(place / "full")]["error"]["kind"] == "zonepath"
     assert zones["/usr/bad"]["error"]["kind"] == "zonepath"
     assert (place / "good/root/usr/bin/id").exists()
+
+
+def test_a_zone_of_the_brand_is_zoneadms(place: Path) -> None:
+    zone = place / "web"
+    words = ("--source", place / "source", "--store", place / "store")
+    partialroot("populate", zone, place / "app.toml", *words)
+    (zone / "receipts").mkdir()
+    assert "zoneadm has made this zone" in refused(place, zone)
+    assert "zoneadm has made this zone" in partialroot("remove", zone, "--store", place / "store", code=2).err

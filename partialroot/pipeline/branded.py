@@ -21,8 +21,7 @@ from partialroot.zone.state import Known, changed_sources
 from partialroot.zone.store import Registered, Store
 from partialroot.zone.zonepath import WORK_NAMES
 
-RECEIPTS = "receipts"
-OURS = (IMAGE, f"{IMAGE}.new", receipts.NAME, RECEIPTS, *WORK_NAMES)
+OURS = (IMAGE, f"{IMAGE}.new", receipts.NAME, receipts.PER_ROOT, *WORK_NAMES)
 """What is ours in a zonepath beside the root."""
 UNDO = "partialroot-"
 """How the snapshot is called that a change can be rolled back to; then comes the receipt's digest."""
@@ -134,7 +133,9 @@ class Branded:
         Without ``all_roots`` the receipts of other boot environments' roots stay. Copes with a zone of which
         only a part was made.
         """
-        self._forget(zonepath, OURS if all_roots else tuple(name for name in OURS if name != RECEIPTS))
+        self._forget(
+            zonepath, OURS if all_roots else tuple(name for name in OURS if name != receipts.PER_ROOT)
+        )
 
     def let_go(self, zonepath: Path) -> None:
         """Let the zone no longer use this system's images; its receipts stay, for who attaches it."""
@@ -195,9 +196,9 @@ def _keep(datasets: Datasets) -> None:
         return
     zone = fs.open_directory(datasets.zonepath)
     try:
-        if not fs.exists(zone, RECEIPTS):
-            fs.make_own_directory(zone, RECEIPTS)
-        place = os.open(RECEIPTS, fs.DIRECTORY, dir_fd=zone)
+        if not fs.exists(zone, receipts.PER_ROOT):
+            fs.make_own_directory(zone, receipts.PER_ROOT)
+        place = os.open(receipts.PER_ROOT, fs.DIRECTORY, dir_fd=zone)
         try:
             if fs.read(place, _file_of(name)) != data:
                 fs.save(place, _file_of(name), data)
@@ -209,7 +210,7 @@ def _keep(datasets: Datasets) -> None:
 
 def _find_receipt(datasets: Datasets) -> Receipt | None:
     """Return the receipt of the root that is mounted: its own, else that of the root it is a clone of."""
-    place = datasets.zonepath / RECEIPTS
+    place = datasets.zonepath / receipts.PER_ROOT
     for name in datasets.lineage():
         data = receipts.read_own(place, _file_of(name))
         if data is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from partialroot.errors import ConflictError
 from partialroot.model import Plan
 from partialroot.pipeline.planning import Options, Planned, make_plan
 from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
@@ -71,7 +72,16 @@ def _refuse_occupied(zonepath: Path) -> None:
     if receipts.read(zonepath) is None:
         check_vacant(zonepath)
     else:
+        _refuse_branded(zonepath)
         refuse_running(zonepath)
+
+
+def _refuse_branded(zonepath: Path) -> None:
+    """Raise ConflictError for a zone of the brand: its root is a dataset, and zoneadm(8) keeps its state."""
+    if (zonepath / receipts.PER_ROOT).is_dir():
+        raise ConflictError(
+            "zoneadm has made this zone", path=str(zonepath), hint="zoneadm uninstall removes it"
+        )
 
 
 def _populate_one(
@@ -117,6 +127,7 @@ def _remove_one(store: Store, zonepath: Path) -> Outcome[bool]:
         if store.registered(zonepath) is None and not zonepath.exists() and notes:
             return Outcome(str(zonepath), True, notes=notes)  # recovery finished the removal
         receipt = need_receipt(zonepath)
+        _refuse_branded(zonepath)
         refuse_running(zonepath)
         apply.remove(site, receipt)
     return Outcome(str(zonepath), True, notes=notes)

@@ -31,6 +31,7 @@ from partialroot.zone import strict
 
 FORMAT = 1
 NAME = "receipt.json"
+PER_ROOT = "receipts"  # in a zone of the brand: one for each root, by its dataset
 MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 28  # a record takes some 300 bytes: room for 800,000 files
 
