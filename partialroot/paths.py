@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from partialroot.errors import PartialRootError
 
+STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where programs are looked up by name: the PATH that root has on Debian (login.defs, ENV_SUPATH)."""
+
 
 class RootPath(str):
     """An absolute, normal path inside a root: ``/usr/bin/node``; ``/`` is the root itself.

@@ -12,13 +12,10 @@ from partialroot.closure.linker.sunos import ISALIST
 from partialroot.closure.result import Closure, Collector
 from partialroot.closure.scripts import DEEPEST, shebang, shebang_of_illumos
 from partialroot.model import FileType, Reason
-from partialroot.paths import RootPath
-
-STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-"""Where env looks for programs: the PATH that root has on Debian (login.defs, ENV_SUPATH)."""
+from partialroot.paths import STANDARD_PATH, RootPath
 
 STANDARD_PATH_OF_ILLUMOS = ("/usr/sbin", "/usr/bin")
-"""The same on illumos (su(8), SUPATH); /sbin and /bin have nothing that is not there too."""
+"""STANDARD_PATH on illumos (su(8), SUPATH); /sbin and /bin have nothing that is not there too."""
 
 ISAEXEC = "/usr/lib/isaexec"
 """The program that is linked to the name of each that exists for several instruction sets."""

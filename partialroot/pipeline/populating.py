@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from partialroot.errors import ConflictError
-from partialroot.model import Plan
+from partialroot.model import Plan, Receipt
 from partialroot.pipeline.planning import Options, Planned, make_plan
 from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
 from partialroot.zone import apply, journal
@@ -63,17 +63,22 @@ def _check(options: Options, zonepath: str) -> Path:
     """Refuse early what can be told before anything is planned; under the lock it is asked again."""
     path = check_zonepath(zonepath, source=options.source, store=options.store)
     if not journal.is_under_way(options.store, path):
-        _refuse_occupied(path)
+        _ours_or_vacant(path)
     return path
 
 
-def _refuse_occupied(zonepath: Path) -> None:
-    """Raise ZonepathError for a place with something that is not ours, BusyError for a zone that runs."""
-    if receipts.read(zonepath) is None:
+def _ours_or_vacant(zonepath: Path) -> Receipt | None:
+    """Return the receipt of the zone that is there, None where a new one may be made.
+
+    Raises ZonepathError for a place with something that is not ours, BusyError for a zone that runs.
+    """
+    receipt = receipts.read(zonepath)
+    if receipt is None:
         check_vacant(zonepath)
     else:
         _refuse_branded(zonepath)
         refuse_running(zonepath)
+    return receipt
 
 
 def _refuse_branded(zonepath: Path) -> None:
@@ -90,21 +95,18 @@ def _populate_one(
     plan = planned.plan
     with opened(store, zonepath, plan.platform, planned.lost_owners) as (site, notes):
         request, config = options.request(profiles, plan.platform), _config(plan, zonepath)
-        _refuse_occupied(zonepath)
-        old = receipts.read(zonepath)
+        old = _ours_or_vacant(zonepath)
         if old is None:
-            apply.create(plan, site, request, config)
-            changed = True
+            made, changed = apply.create(plan, site, request, config), True
         else:
             changed = apply.update(plan, site, request, config, old)
-        return Outcome(str(zonepath), changed, notes=(*notes, *_own_warnings(zonepath, plan)))
+            made = need_receipt(zonepath) if changed else old
+        return Outcome(str(zonepath), changed, notes=(*notes, *_own_warnings(made, plan)))
 
 
-def _own_warnings(zonepath: Path, plan: Plan) -> tuple[str, ...]:
+def _own_warnings(made: Receipt, plan: Plan) -> tuple[str, ...]:
     """Return what is worth a warning at this zone alone: edits that were kept, attributes that were lost."""
-    receipt = receipts.read(zonepath)
-    warnings = () if receipt is None else receipt.warnings
-    return tuple(f"warning: {one}" for one in warnings if one not in plan.warnings)
+    return tuple(f"warning: {one}" for one in made.warnings if one not in plan.warnings)
 
 
 def _config(plan: Plan, zonepath: Path) -> Mapping[str, Any] | None:

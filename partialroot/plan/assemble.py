@@ -7,6 +7,7 @@ from partialroot.errors import ConflictError
 from partialroot.model import Entry, FileType, Item, Layer, Node, Reason
 from partialroot.paths import ROOT, RootPath
 from partialroot.plan.draft import Draft
+from partialroot.plan.entries import entry_of, with_content_of
 from partialroot.plan.made import Made, canonical
 from partialroot.plan.policy import layer_of, private_home
 
@@ -46,23 +47,12 @@ class _Assembly:
 
     def choose(self, path: RootPath, node: Node) -> None:
         """Take what was chosen from the source: its mode and owner, and its content or a shipped one."""
-        is_file = node.type is FileType.FILE
-        source = self._draft.instead.get(path, path)
-        content = node if source == path else self._draft.tree.lstat(source) or node
-        self.entries[path] = Entry(
-            path=path,
-            type=node.type,
-            mode=node.mode,
-            uid=node.uid,
-            gid=node.gid,
-            layer=layer_of(path, self._tops),
-            reasons=tuple(self._draft.reasons[path]),
-            size=content.size if is_file else 0,
-            mtime_ns=content.mtime_ns,
-            target=node.target,
-            source=source if is_file else None,
-            node=content,
-        )
+        entry = entry_of(path, node, tuple(self._draft.reasons[path]), self._tops)
+        shipped = self._draft.instead.get(path)
+        content = self._draft.tree.lstat(shipped) if shipped is not None else None
+        if shipped is not None and content is not None:
+            entry = with_content_of(entry, shipped, content)
+        self.entries[path] = entry
 
     def make(self, one: Made) -> None:
         """Take what we write ourselves; it wins over what was chosen."""

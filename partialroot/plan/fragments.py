@@ -7,8 +7,9 @@ from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import Missing
 from partialroot.model import Entry, FileType, Fragment, Reason, Selection, Start
 from partialroot.paths import RootPath
+from partialroot.plan.entries import entry_of, written
 from partialroot.plan.illumos import INITTAB, start_command, with_start, without_bash
-from partialroot.plan.literal import entry_of, literal, written
+from partialroot.plan.literal import literal
 from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
 
@@ -145,7 +146,7 @@ def _with_needs(
     for path, reasons in lacking.items():
         node = tree.lstat(path)
         if node is not None and add_closure:
-            entries[path] = entry_of(path, node, reasons[0], selection.tops)
+            entries[path] = entry_of(path, node, reasons[:1], selection.tops)
             _add_parents(path, entries, tree, selection)
         elif node is not None:
             missing.append(_lack(path, reasons[0], found, packages))
@@ -168,4 +169,4 @@ def _add_parents(path: RootPath, entries: dict[RootPath, Entry], tree: Tree, sel
     for parent in path.ancestors:
         node = tree.lstat(parent)
         if parent not in entries and node is not None:
-            entries[parent] = entry_of(parent, node, Reason("parent", path), selection.tops)
+            entries[parent] = entry_of(parent, node, (Reason("parent", path),), selection.tops)

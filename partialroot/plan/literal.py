@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from partialroot.errors import Missing
 from partialroot.model import Entry, FileType, Fragment, Item, Layer, Node, Reason
 from partialroot.paths import RootPath
-from partialroot.plan.policy import layer_of
+from partialroot.plan.entries import directory, entry_of, with_content_of
 from partialroot.profiles.mvi import BASE
 from partialroot.source.packages import Packages, pristine
 from partialroot.source.tree import Tree
@@ -112,16 +112,14 @@ class _Builder:
         if node.type not in (FileType.FILE, FileType.DIR, FileType.SYMLINK):
             self._result.warnings.append(f"{path}: a {node.type} is not installed ({reason.origin})")
             return
-        place[path] = entry_of(path, node, reason, self._tops)
+        place[path] = entry_of(path, node, (reason,), self._tops)
 
     def _make_pristine(self, entry: Entry) -> None:
         """Give the zone a file as it was shipped, never what this system has made of it."""
         copy = self._packages.pristine_copy(entry.path)
         node = None if copy is None else self._tree.lstat(copy)
-        if node is not None:
-            self._root[entry.path] = replace(
-                entry, source=copy, node=node, size=node.size, mtime_ns=node.mtime_ns
-            )
+        if copy is not None and node is not None:
+            self._root[entry.path] = with_content_of(entry, copy, node)
         elif not pristine(self._tree, self._packages, entry.path):
             del self._root[entry.path]
             self._result.warnings.append(f"{entry.path} is left out: it is not as its package installed it")
@@ -179,37 +177,6 @@ class _Builder:
             if sum(path.is_below(empty) for path in self._root) == 1:
                 del self._root[empty]
         self._root[_DEV] = directory(_DEV, Reason("mount point", "zmvix.sh"), self._tops)
-
-
-def entry_of(path: RootPath, node: Node, reason: Reason, tops: tuple[RootPath, ...]) -> Entry:
-    """Return the entry of what the source has at ``path``."""
-    is_file = node.type is FileType.FILE
-    return Entry(
-        path=path,
-        type=node.type,
-        mode=node.mode,
-        uid=node.uid,
-        gid=node.gid,
-        layer=layer_of(path, tops),
-        reasons=(reason,),
-        size=node.size if is_file else 0,
-        mtime_ns=node.mtime_ns,
-        target=node.target,
-        source=path if is_file else None,
-        node=node,
-    )
-
-
-def directory(path: RootPath, reason: Reason, tops: tuple[RootPath, ...]) -> Entry:
-    """Return the entry of a directory of root's that we make."""
-    return Entry(path, FileType.DIR, 0o755, 0, 0, layer_of(path, tops), (reason,))
-
-
-def written(path: RootPath, mode: int, text: str, reason: Reason, tops: tuple[RootPath, ...]) -> Entry:
-    """Return the entry of a file of root's that we write."""
-    data = text.encode("utf-8", "surrogateescape")
-    layer = layer_of(path, tops)
-    return Entry(path, FileType.FILE, mode, 0, 0, layer, (reason,), size=len(data), text=data)
 
 
 def _is_or_is_below(path: RootPath, pattern: str) -> bool:

@@ -8,15 +8,9 @@ from fnmatch import fnmatchcase
 from partialroot.errors import ConflictError
 from partialroot.globs import is_glob
 from partialroot.model import FileType, Item, Node, Profile, Reason, Start
-from partialroot.paths import RootPath
+from partialroot.paths import STANDARD_PATH, RootPath
 from partialroot.plan.draft import Draft
 from partialroot.source.tree import Tree
-
-# What a root shell has in PATH on Debian (login.defs ENV_SUPATH); the zone's PATH is the same.
-STANDARD_PATH = tuple(
-    RootPath(directory)
-    for directory in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-)
 
 _NUMBER = re.compile("([0-9]+)")
 
@@ -45,7 +39,7 @@ def find_start(start: Start, tree: Tree) -> Start:
 def find_program(tree: Tree, name: str) -> RootPath | None:
     """Return the first executable called ``name`` on the standard path."""
     for directory in STANDARD_PATH:
-        path = directory / name
+        path = RootPath(directory) / name
         if _is_program(tree.resolve(path).node):
             return path
     return None

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from partialroot.model import PAUSE, ZoneSettings
-from partialroot.paths import RootPath
+from partialroot.paths import STANDARD_PATH, RootPath
 
 Json = dict[str, object]
 
 OCI_VERSION = "1.0.2"
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Docker's default set without MKNOD (the host's disks), NET_RAW (forged packets) and SETFCAP (a file that
 # would carry its capabilities out of the zone). None of these reaches beyond the zone's own namespaces
@@ -98,7 +97,7 @@ def _process(command: Sequence[str], *, setuid: bool) -> Json:
         "terminal": False,
         "user": {"uid": 0, "gid": 0},
         "args": list(command),
-        "env": [f"PATH={SEARCH_PATH}"],
+        "env": [f"PATH={':'.join(STANDARD_PATH)}"],
         "cwd": "/",
         # Neither inheritable nor ambient: who becomes another user must not keep any of them.
         "capabilities": {"bounding": allowed, "effective": allowed, "permitted": allowed},

@@ -1,0 +1,43 @@
+"""Entries of the new root: from what the source has, and of what we make."""
+
+from dataclasses import replace
+
+from partialroot.model import Entry, FileType, Node, Reason
+from partialroot.paths import RootPath
+from partialroot.plan.policy import layer_of
+
+
+def entry_of(path: RootPath, node: Node, reasons: tuple[Reason, ...], tops: tuple[RootPath, ...]) -> Entry:
+    """Return the entry of what the source has at ``path``."""
+    is_file = node.type is FileType.FILE
+    return Entry(
+        path=path,
+        type=node.type,
+        mode=node.mode,
+        uid=node.uid,
+        gid=node.gid,
+        layer=layer_of(path, tops),
+        reasons=reasons,
+        size=node.size if is_file else 0,
+        mtime_ns=node.mtime_ns,
+        target=node.target,
+        source=path if is_file else None,
+        node=node,
+    )
+
+
+def with_content_of(entry: Entry, source: RootPath, node: Node) -> Entry:
+    """Return the entry of a regular file with the content of another file of the source."""
+    return replace(entry, source=source, node=node, size=node.size, mtime_ns=node.mtime_ns)
+
+
+def directory(path: RootPath, reason: Reason, tops: tuple[RootPath, ...]) -> Entry:
+    """Return the entry of a directory of root's that we make."""
+    return Entry(path, FileType.DIR, 0o755, 0, 0, layer_of(path, tops), (reason,))
+
+
+def written(path: RootPath, mode: int, text: str, reason: Reason, tops: tuple[RootPath, ...]) -> Entry:
+    """Return the entry of a file of root's that we write."""
+    data = text.encode("utf-8", "surrogateescape")
+    layer = layer_of(path, tops)
+    return Entry(path, FileType.FILE, mode, 0, 0, layer, (reason,), size=len(data), text=data)
