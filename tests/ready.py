@@ -3,7 +3,6 @@
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +59,7 @@ def make_zone(source: Path, store: Path, scratch: Path) -> Make:
     def make(name: str = "zone", *, mount: bool = False) -> Ready:
         site = site_at(store, scratch / name, mount=mount)
         plan = without_linked_rights(whole_plan(source, store))
-        made = apply.create(plan, site, replace(REQUEST, source=str(source)), {"ociVersion": "1.0.2"})
+        made = apply.create(plan, site, REQUEST._replace(source=str(source)), {"ociVersion": "1.0.2"})
         return Ready(site.zonepath, made, store, source)
 
     return make
@@ -75,9 +74,9 @@ def zone(make_zone: Make) -> Ready:
 def without_linked_rights(plan: Plan) -> Plan:
     """Return the plan with set-id files copied into the image, as the planner has it."""
     actions = [
-        replace(action, method=Method.COPY)
+        action._replace(method=Method.COPY)
         if action.method is Method.LINK and action.entry.mode & 0o6000
         else action
         for action in plan.actions
     ]
-    return replace(plan, actions=tuple(actions))
+    return plan._replace(actions=tuple(actions))

@@ -4,7 +4,6 @@ import os
 import stat
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,10 +133,9 @@ def test_clones_are_as_good_as_copies(rich: Path, loop_fs: LoopFs, kind: str) ->
     subprocess.run(["cp", "-a", rich, top / "rich"], check=True)
     store = top / "store"
     plan = private(top / "rich", store)
-    cloning = replace(
-        plan,
+    cloning = plan._replace(
         actions=tuple(
-            replace(action, method=Method.CLONE) if action.method is Method.COPY else action
+            action._replace(method=Method.CLONE) if action.method is Method.COPY else action
             for action in plan.actions
         ),
     )
@@ -170,12 +168,12 @@ def test_an_xattr_the_file_system_cannot_hold_is_a_warning(
     os.setxattr(rich / "etc/empty", "user.x", b"x" * 100)
     plan = private(rich, scratch / "store")
     lost = [
-        replace(action, content=action.content._replace(xattrs=(("nonsense.x", b"1"),)))
+        action._replace(content=action.content._replace(xattrs=(("nonsense.x", b"1"),)))
         if action.entry.path == "/etc/empty" and action.content
         else action
         for action in plan.actions
     ]
-    plan = replace(plan, actions=tuple(lost))
+    plan = plan._replace(actions=tuple(lost))
     site = site_at(scratch / "store", scratch / "zone", mount=False)
     result = apply.create(plan, site, REQUEST, None)
     assert result.warnings == ("/etc/empty: could not be kept here: its nonsense.x",)

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,7 +97,7 @@ def test_links_that_were_asked_for_in_words_are_said(zone: Ready, trusted: bool,
         entry._replace(method=Method.LINK) if entry.path == "/etc/hosts" else entry
         for entry in zone.receipt.entries
     )
-    meant = replace(zone.receipt, entries=entries, request=replace(zone.receipt.request, trust_zone=trusted))
+    meant = zone.receipt._replace(entries=entries, request=zone.receipt.request._replace(trust_zone=trusted))
     assert found(audit(zone.path, meant, zone.store)) == {("/etc/hosts", "linked", severity)}
 
 
@@ -262,8 +261,8 @@ def test_profiles_that_others_could_write(zone: Ready, scratch: Path) -> None:
     profiles = scratch / "profiles"
     profiles.mkdir(mode=0o777)
     profiles.chmod(0o777)
-    request = replace(zone.receipt.request, manifests=(str(profiles), str(scratch / "nothing")))
-    findings = audit(zone.path, replace(zone.receipt, request=request), zone.store)
+    request = zone.receipt.request._replace(manifests=(str(profiles), str(scratch / "nothing")))
+    findings = audit(zone.path, zone.receipt._replace(request=request), zone.store)
     assert findings == [Finding(str(profiles), "loosened", "0755", "0777")]
 
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,7 +200,7 @@ def test_free_space_is_shared_by_the_zonepaths_of_a_file_system(scratch: Path, m
     assert facts(source, large / "store", small / "a", small / "b").free_root == (5 << 20, 499)
     found = facts(source, large / "store", small / "a", large / "b")
     assert found.free_root == (10 << 20, 999)
-    assert probe(replace(selection(source), tops=()), large / "store", []).free_image == (80 << 20, 3999)
+    assert probe(selection(source)._replace(tops=()), large / "store", []).free_image == (80 << 20, 3999)
 
 
 @needs("btrfs")

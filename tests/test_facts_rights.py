@@ -4,7 +4,6 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,7 +136,7 @@ def test_a_store_that_cannot_be_mounted_from(
     (scratch / "place").mkdir()
     place = mounted(scratch / "place")
     subprocess.run(["mount", *options, place], check=True)
-    found = probe(replace(selection(source), tops=()), place / "store", [])
+    found = probe(selection(source)._replace(tops=()), place / "store", [])
     assert reason in found.no_mount and bool(reason) == bool(found.no_mount)
 
 

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,10 +97,9 @@ def test_it_is_built_once(plan: Plan, store: Path, monkeypatch: pytest.MonkeyPat
 
 def test_reasons_are_kept_apart(plan: Plan, store: Path) -> None:
     one = ensure_image(plan, Store(store))
-    other = replace(
-        plan,
+    other = plan._replace(
         actions=tuple(
-            replace(action, entry=replace(action.entry, reasons=(Reason("wanted", "other.toml:9"),)))
+            action._replace(entry=action.entry._replace(reasons=(Reason("wanted", "other.toml:9"),)))
             for action in plan.actions
         ),
     )
@@ -317,7 +315,7 @@ def test_a_home_others_may_enter_is_refused(plan: Plan, store: Path, mode: int) 
     home.mkdir()
     home.chmod(mode)
     with pytest.raises(StoreError, match="the home of images has mode"):
-        ensure_image(replace(plan, image_home=home), Store(store))
+        ensure_image(plan._replace(image_home=home), Store(store))
 
 
 # --- who uses it --------------------------------------------------------------------------------------

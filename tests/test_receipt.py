@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +363,6 @@ def test_manifest_and_reasons_of_an_image(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         (tmp_path / name).chmod(0o600)
     assert receipt.read_manifest(tmp_path) == (record("/usr"),)
-    zone = replace(a_receipt(), image=str(tmp_path))
+    zone = a_receipt()._replace(image=str(tmp_path))
     assert receipt.read_reasons(zone) == reasons
-    assert receipt.read_reasons(replace(zone, image=None, reasons=None)) == {}
+    assert receipt.read_reasons(zone._replace(image=None, reasons=None)) == {}

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,4 +201,4 @@ def test_a_source_of_symlinks_is_not_left(zone: Ready, scratch: Path) -> None:
 def test_what_we_made_ourselves_is_never_stale(zone: Ready) -> None:
     made = [entry._replace(identity=None) for entry in zone.receipt.entries]
     upgraded(zone.source / "etc/hosts", b"x")
-    assert state(zone.path, replace(zone.receipt, entries=tuple(made))) == ("current", ())
+    assert state(zone.path, zone.receipt._replace(entries=tuple(made))) == ("current", ())

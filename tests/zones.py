@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from partialroot.model import (
@@ -130,7 +129,7 @@ def with_twins(actions: Iterable[Action]) -> list[Action]:
         if node and action.method in (Method.COPY, Method.CLONE) and node.nlink > 1:
             twin = first.setdefault((action.entry.layer, node.dev, node.ino), action.entry.path)
             if twin != action.entry.path:
-                action = replace(action, method=Method.LINK, twin=twin)
+                action = action._replace(method=Method.LINK, twin=twin)
         result.append(action)
     return result
 

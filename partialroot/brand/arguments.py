@@ -3,9 +3,9 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from getopt import GetoptError, getopt
 from pathlib import Path
+from typing import NamedTuple
 
 from partialroot.errors import UsageError, ZonepathError
 
@@ -19,8 +19,7 @@ _ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _ZONEPATH = re.compile(r"/[A-Za-z0-9._/-]+")
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """Which zone a hook is called for, with the words that follow."""
 
     zone: str
@@ -28,11 +27,11 @@ class Call:
     words: tuple[str, ...]
 
 
-@dataclass
 class Wish:
     """What install is to build."""
 
-    profiles: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.profiles: list[str] = []
 
 
 def parse_call(words: Sequence[str]) -> Call:

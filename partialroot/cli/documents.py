@@ -3,11 +3,23 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from partialroot.errors import Missing, MissingError, PartialRootError
-from partialroot.model import Action, FileType, Item, Layer, Method, Plan, Profile
+from partialroot.model import (
+    Action,
+    DirectoryWish,
+    EditWish,
+    FileType,
+    Fragment,
+    Item,
+    Layer,
+    Method,
+    Plan,
+    Profile,
+    Start,
+    TextWish,
+)
 
 if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.closure import Closure
@@ -179,9 +191,7 @@ def chain_document(zonepath: str, path: str, chain: "Iterable[Step]") -> Documen
 def profile_document(profile: Profile) -> Document:
     """Describe a composed profile: what it says, without what it leaves open."""
     return {
-        field.name: _plain(value)
-        for field in fields(profile)
-        if (value := getattr(profile, field.name)) not in (None, (), {}, "")
+        name: _plain(value) for name, value in profile._asdict().items() if value not in (None, (), {}, "")
     }
 
 
@@ -189,11 +199,11 @@ def _plain(value: object) -> Any:
     """Return a profile's value as JSON has it: an item's text; of a wish, the fields that say something."""
     if isinstance(value, Item):
         return value.text
+    if isinstance(value, (DirectoryWish, TextWish, EditWish, Start, Fragment)):
+        said = value._asdict().items()
+        return {name: _plain_field(name, one) for name, one in said if one not in (None, (), False)}
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
-    if is_dataclass(value):
-        said = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: _plain_field(name, one) for name, one in said.items() if one not in (None, (), False)}
     return dict(value) if isinstance(value, Mapping) else value
 
 

@@ -102,7 +102,7 @@ def _branch(key: str, value: object) -> Branch:
 
 def _wish(wish: Mapping[str, Any]) -> Branch:
     details = {key: value for key, value in wish.items() if key != "path"}
-    return Branch(wish["path"], list(_branches(details)))
+    return Branch(wish["path"], _branches(details))
 
 
 def print_populated(plan: Plan, zones: Iterable[Outcome[bool]], seconds: float, *, verbose: bool) -> None:

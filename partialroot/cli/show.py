@@ -2,18 +2,17 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TextIO
 
 from partialroot.zone.look import safe_name
 
 
-@dataclass
 class Branch:
     """A line of a tree, with what hangs below it."""
 
-    text: str
-    below: list["Branch"] = field(default_factory=list)
+    def __init__(self, text: str, below: Iterable["Branch"] = ()) -> None:
+        self.text = text
+        self.below = list(below)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], out: TextIO | None = None) -> None:

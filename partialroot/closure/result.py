@@ -1,7 +1,6 @@
 """What a closure says, and how it is put together."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from partialroot.closure import ldcache
@@ -25,8 +24,7 @@ class Object(NamedTuple):
     variant: bool = False
 
 
-@dataclass(frozen=True)
-class Closure:
+class Closure(NamedTuple):
     """All that is needed, by canonical path, and why.
 
     The first reason of every path leads, step by step, to a place in a profile. ``cached`` are the libraries

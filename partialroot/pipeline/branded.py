@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from partialroot.errors import NoReceiptError
@@ -67,7 +66,7 @@ class Branded:
             found = receipts.read(source) if source else _find_receipt(datasets)
             if found is None:
                 raise NoReceiptError("no zone of ours", path=str(source or datasets.zonepath))
-            made = replace(found, zonepath=str(datasets.zonepath))
+            made = found._replace(zonepath=str(datasets.zonepath))
             if made != receipts.read(datasets.zonepath) or _points_to(datasets.zonepath) != made.image:
                 inplace.commit(Site(store, datasets.zonepath, None), made)
             _keep(datasets)
@@ -162,8 +161,7 @@ class Branded:
 
 def _options_of(request: Request, options: Options) -> Options:
     """Return the options that a zone was made with."""
-    return replace(
-        options,
+    return options._replace(
         source=Path(request.source),
         platform=request.platform,
         manifests=tuple(map(Path, request.manifests)),

@@ -32,10 +32,9 @@ def fix(
 
 
 def _with_warnings(selection: Selection, said: Sequence[str]) -> Selection:
-    from dataclasses import replace
 
     lines = (f"fix scripts: {line}" for line in said)
-    return replace(selection, warnings=(*selection.warnings, *lines))
+    return selection._replace(warnings=(*selection.warnings, *lines))
 
 
 def _content(entry: Entry, tree: Tree) -> Iterator[bytes]:

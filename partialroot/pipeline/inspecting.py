@@ -1,8 +1,8 @@
 """status, verify, audit, explain: what is there, without changing any of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
 from partialroot.host.linux.processes import Process, zone_processes
@@ -55,8 +55,7 @@ def audit(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]]
     return each(zonepaths, one)
 
 
-@dataclass(frozen=True)
-class ZoneStatus:
+class ZoneStatus(NamedTuple):
     """A zone's state, because of what, and the processes that live in it."""
 
     zonepath: str

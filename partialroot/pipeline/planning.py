@@ -3,15 +3,15 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.modules import brand
 from partialroot.closure.modules.brand import BrandProgram
 from partialroot.errors import BusyError, ConflictError, SourceError
 from partialroot.host.illumos import mnttab
-from partialroot.model import Item, Node, Plan, Profile, Reason, Request, Selection, ZoneSettings
+from partialroot.model import NOTHING, Item, Node, Plan, Profile, Reason, Request, Selection, ZoneSettings
 from partialroot.paths import RootPath
 from partialroot.pipeline.fixing import fix
 from partialroot.plan.fragments import with_fragments
@@ -31,8 +31,7 @@ _ASKED = Reason("wanted", "command line")
 _DATABASES = ("passwd", "group", "hosts", "services")
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What the command line says beside the words: the same for every zone of one command."""
 
     store: Path
@@ -40,7 +39,7 @@ class Options:
     platform: str | None = None
     manifests: tuple[Path, ...] = ()
     share: tuple[str, ...] = ("auto",)
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = NOTHING
     trust_zone: bool = False
     address: str | None = None
     keep_going: bool = False
@@ -104,8 +103,7 @@ def _brand_programs(tree: Tree) -> tuple[BrandProgram, ...]:
     return brand.programs(text, BRAND_CONFIG)
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(NamedTuple):
     """A plan, and the owners that cannot be given to a file on this host."""
 
     plan: Plan
@@ -159,7 +157,7 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
             "went away while it was looked at", path=where, hint="run the command again"
         ) from error
     if selection.platform == "illumos":  # platform.xml mounts the image in every zone of the brand
-        facts = replace(facts, no_mount="")
+        facts = facts._replace(no_mount="")
     return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
 
 

@@ -3,9 +3,8 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from partialroot.errors import ConflictError
 from partialroot.model import Plan, Receipt
@@ -17,8 +16,7 @@ from partialroot.zone.store import Store, check_store
 from partialroot.zone.zonepath import check_vacant, check_zonepath
 
 
-@dataclass(frozen=True)
-class Populated:
+class Populated(NamedTuple):
     """What one populate did: the plan, and for each zone whether it changed, or its error."""
 
     plan: Plan

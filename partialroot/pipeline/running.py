@@ -1,8 +1,8 @@
 """mount, unmount, boot, halt: what makes a populated zone run, and stop."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from partialroot.errors import ConflictError
 from partialroot.host.linux.boot import Booted
@@ -58,8 +58,7 @@ def boot(
     return each(zonepaths, lambda one: _boot_one(Store(store), Path(one), want))
 
 
-@dataclass(frozen=True)
-class _Boot:
+class _Boot(NamedTuple):
     runtime: str
     foreground: bool
     address: str | None

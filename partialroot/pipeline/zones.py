@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from partialroot.errors import BusyError, NoReceiptError, PartialRootError, UsageError
 from partialroot.model import Receipt
@@ -17,8 +16,7 @@ from partialroot.zone.store import Store
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[T]):
+class Outcome(NamedTuple, Generic[T]):
     """What a verb did to one zone: a value, or the error that stopped it; ``notes`` are worth a line."""
 
     zonepath: str

@@ -1,7 +1,6 @@
 """From what was chosen and what is made to the entries of the new root, each in its layer."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from partialroot.errors import ConflictError
 from partialroot.model import Entry, FileType, Item, Layer, Node, Reason
@@ -115,6 +114,6 @@ class _Assembly:
         home = private_home(path)
         for old in [old for old in self.entries if old.is_below(path)]:
             moved = RootPath(home + old[len(path) :])
-            self.entries[moved] = replace(self.entries.pop(old), path=moved, layer=Layer.PRIVATE)
+            self.entries[moved] = self.entries.pop(old)._replace(path=moved, layer=Layer.PRIVATE)
         self.entries[path] = Entry(path, FileType.SYMLINK, 0o777, 0, 0, Layer.SHARED, (reason,), target=home)
         self.add_parents(home)

@@ -1,7 +1,5 @@
 """Entries of the new root: from what the source has, and of what we make."""
 
-from dataclasses import replace
-
 from partialroot.model import Entry, FileType, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.policy import layer_of
@@ -28,7 +26,7 @@ def entry_of(path: RootPath, node: Node, reasons: tuple[Reason, ...], tops: tupl
 
 def with_content_of(entry: Entry, source: RootPath, node: Node) -> Entry:
     """Return the entry of a regular file with the content of another file of the source."""
-    return replace(entry, source=source, node=node, size=node.size, mtime_ns=node.mtime_ns)
+    return entry._replace(source=source, node=node, size=node.size, mtime_ns=node.mtime_ns)
 
 
 def directory(path: RootPath, reason: Reason, tops: tuple[RootPath, ...]) -> Entry:

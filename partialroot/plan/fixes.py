@@ -6,7 +6,6 @@ these, but what it would write into one would be the source's own file, in every
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from partialroot.errors import ConflictError
@@ -71,7 +70,7 @@ class _Fixes:
         fixed = (self._fixed(path, staged) for path, staged in sorted(self._after.items()))
         entries = tuple(entry for entry in fixed if entry is not None)
         warnings = (*self._selection.warnings, *self._warnings)
-        return replace(self._selection, entries=entries, warnings=warnings)
+        return self._selection._replace(entries=entries, warnings=warnings)
 
     def _fixed(self, path: RootPath, now: Staged) -> Entry | None:
         """Return the entry of what is in the stage at ``path`` now, None for what cannot be installed."""
@@ -89,13 +88,12 @@ class _Fixes:
                 return self._with_attributes(self._new(path, now), entry, was, now)
         if origin == path and now[:4] == was[:4] and now.target == was.target:
             return entry
-        moved = replace(entry, path=path, layer=self._layer(path), target=now.target)
+        moved = entry._replace(path=path, layer=self._layer(path), target=now.target)
         return self._with_attributes(moved, entry, was, now)
 
     def _with_attributes(self, entry: Entry, old: Entry, was: Staged, now: Staged) -> Entry:
         """Give an entry the attributes of ``old`` but for those that a script has changed."""
-        return replace(
-            entry,
+        return entry._replace(
             mode=now.mode if now.mode != was.mode else old.mode,
             uid=now.uid if now.uid != was.uid else old.uid,
             gid=now.gid if now.gid != was.gid else old.gid,

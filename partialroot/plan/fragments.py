@@ -1,7 +1,6 @@
 """A selection with what mvi's fragments bring: their lists, their fix scripts, and how the zone starts."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import Missing
@@ -44,8 +43,7 @@ def with_fragments(
     others = {entry.path: entry for entry in selection.entries}
     wanted = {path: entry for path, entry in others.items() if not _is_incidental(entry)}
     merged = {**others, **found.entries, **wanted}
-    selection = replace(
-        selection,
+    selection = selection._replace(
         entries=_sorted(merged),
         missing=(*selection.missing, *missing),
         warnings=(*selection.warnings, *found.warnings),
@@ -88,11 +86,11 @@ def _with_start(selection: Selection, fragments: Sequence[Fragment], tree: Tree)
     if _BASH not in entries and _PASSWD in entries:
         passwd = without_bash(text(_PASSWD)).encode("utf-8", "surrogateescape")
         entries[_PASSWD] = _rewritten(entries[_PASSWD], passwd)
-    return replace(selection, entries=_sorted(entries))
+    return selection._replace(entries=_sorted(entries))
 
 
 def _rewritten(entry: Entry, text: bytes) -> Entry:
-    return replace(entry, text=text, size=len(text), source=None, node=None, mtime_ns=0)
+    return entry._replace(text=text, size=len(text), source=None, node=None, mtime_ns=0)
 
 
 def content(entry: Entry, tree: Tree) -> bytes:
@@ -150,7 +148,7 @@ def _with_needs(
             _add_parents(path, entries, tree, selection)
         elif node is not None:
             missing.append(_lack(path, reasons[0], found, packages))
-    return replace(selection, entries=_sorted(entries), missing=tuple(dict.fromkeys(missing)))
+    return selection._replace(entries=_sorted(entries), missing=tuple(dict.fromkeys(missing)))
 
 
 def _is_runnable(entry: Entry) -> bool:

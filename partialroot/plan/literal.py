@@ -5,7 +5,6 @@ name, and removes from the rest what a zone can do without. Here the packages ar
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from partialroot.errors import Missing
@@ -43,13 +42,13 @@ _UNWANTED_EMPTY = """
 """
 
 
-@dataclass
 class Literal:
     """The entries by path, and what was listed but cannot be had."""
 
-    entries: dict[RootPath, Entry] = field(default_factory=dict)
-    missing: list[Missing] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    def __init__(self, entries: dict[RootPath, Entry]) -> None:
+        self.entries = entries
+        self.missing: list[Missing] = []
+        self.warnings: list[str] = []
 
 
 def literal(
@@ -150,7 +149,7 @@ class _Builder:
         for old in [old for old in self._stage if old.is_below(staged)] if whole else [staged]:
             self._taken.add(old)
             entry, new = self._stage.pop(old), RootPath(place + old[len(staged) :])
-            self._root[new] = replace(entry, path=new, reasons=(reason, *entry.reasons))
+            self._root[new] = entry._replace(path=new, reasons=(reason, *entry.reasons))
 
     def _miss(self, name: str, item: Item) -> None:
         self._result.missing.append(

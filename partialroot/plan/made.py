@@ -1,7 +1,7 @@
 """What a zone gets that no source file supplies: texts, edited files, directories, accounts, loader cache."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from partialroot.closure import ldcache
 from partialroot.errors import ProfileError
@@ -15,8 +15,7 @@ PASSWD, GROUP = RootPath("/etc/passwd"), RootPath("/etc/group")
 LOADER_CACHE = RootPath("/etc/ld.so.cache")
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """A file (``text`` is its content) or a directory (``text`` None) of our own making."""
 
     path: RootPath

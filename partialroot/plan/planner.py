@@ -4,7 +4,7 @@ Pure: everything the host can or cannot do was tried before and is in ``HostFact
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from partialroot.errors import ConflictError, Missing, MissingError, SpaceError
 from partialroot.model import (
@@ -27,8 +27,7 @@ _ALL = frozenset({Method.MOUNT, Method.LINK, Method.CLONE, Method.COPY})
 _SLACK = 4096
 
 
-@dataclass(frozen=True)
-class Sharing:
+class Sharing(NamedTuple):
     """What ``--share`` and ``--trust-zone`` allow."""
 
     methods: frozenset[Method] = _ALL
@@ -70,8 +69,7 @@ def without_unreadable(selection: Selection, contents: Mapping[RootPath, Content
     if not lost:
         return selection
     gone = {entry.path for entry in lost}
-    return replace(
-        selection,
+    return selection._replace(
         entries=tuple(entry for entry in selection.entries if entry.path not in gone),
         missing=(*selection.missing, *map(_unreadable, lost)),
     )
@@ -133,7 +131,7 @@ class _Chooser:
         """Return what happens at the entry's path; without an image everything is in the private layer."""
         action = self._action(entry)
         if entry.layer is Layer.SHARED and not self.has_image:
-            return replace(action, entry=replace(entry, layer=Layer.PRIVATE))
+            return action._replace(entry=entry._replace(layer=Layer.PRIVATE))
         return action
 
     def _action(self, entry: Entry) -> Action:

@@ -1,7 +1,6 @@
 """Profile and source -> Selection: every path of the new root, where it comes from and why it is there."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import Missing
@@ -29,7 +28,7 @@ def select(
     merely lacks is in the selection's ``missing``.
     """
     if profile.start is not None:
-        profile = replace(profile, start=find_start(profile.start, tree))
+        profile = profile._replace(start=find_start(profile.start, tree))
     draft = Draft(tree, packages, Excludes(tree, profile.exclude, named_literally(profile)))
     gather(profile, draft)
     for program in platform.programs(profile):

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from partialroot.errors import ConflictError
@@ -33,7 +32,7 @@ def find_start(start: Start, tree: Tree) -> Start:
     if not start.command or not is_glob(start.command[0]):
         return start
     program = newest(path for path in tree.glob(start.command[0]) if _is_program(tree.resolve(path).node))
-    return start if program is None else replace(start, command=(program, *start.command[1:]))
+    return start if program is None else start._replace(command=(program, *start.command[1:]))
 
 
 def find_program(tree: Tree, name: str) -> RootPath | None:

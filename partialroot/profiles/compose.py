@@ -1,7 +1,6 @@
 """Several profiles become one: lists are united, and a profile has the last word over those it uses."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from partialroot.model import DirectoryWish, EditWish, Fragment, Item, Profile, Start, TextWish
@@ -71,12 +70,12 @@ def _one_value(family: Family, key: str) -> Said[Any] | None:
 
 def _start(family: Family) -> Start | None:
     said = [
-        Said(member.name, member.start.where, replace(member.start, where=""))
+        Said(member.name, member.start.where, member.start._replace(where=""))
         for member in family.members
         if member.start is not None
     ]
     agreed = family.agreed(said, "the zone a start")
-    return replace(agreed.value, where=agreed.where) if agreed else None
+    return agreed.value._replace(where=agreed.where) if agreed else None
 
 
 def _fragments(profiles: Sequence[Profile], family: Family) -> tuple[Fragment, ...]:
@@ -126,10 +125,10 @@ def _agreed_part(family: Family, group: Sequence[Said[DirectoryWish]], part: str
 def _texts(family: Family, lost: frozenset[Claim]) -> tuple[TextWish, ...]:
     texts = []
     for path, group in _by_path(family, lambda profile: profile.texts):
-        said = [Said(one.by, one.where, replace(one.value, where="")) for one in group]
+        said = [Said(one.by, one.where, one.value._replace(where="")) for one in group]
         agreed = family.agreed(said, f"{path} a content, mode or owner")
         if agreed and Claim("text", path) not in lost:
-            texts.append(replace(agreed.value, where=agreed.where))
+            texts.append(agreed.value._replace(where=agreed.where))
     return tuple(texts)
 
 

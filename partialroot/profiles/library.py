@@ -6,7 +6,6 @@ A directory may hold profiles in TOML, ``NAME.toml``, and in mvi's notation; of 
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,7 +100,7 @@ class Library:
             return mvi.read_profile(file.parent, name, lambda part: _read(part, trusted=False))
         # Who can change what is shipped can change this program too: nothing is gained by looking.
         text = _read(file, trusted=file.parent == self._shipped)
-        return replace(parse_profile(text, name, file.name), where=str(file))
+        return parse_profile(text, name, file.name)._replace(where=str(file))
 
 
 def _read(file: Path, *, trusted: bool) -> str:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from partialroot.errors import ProfileError
@@ -56,8 +55,7 @@ class Replacer:
     def profile(self, profile: Profile) -> Profile:
         """Return ``profile`` with values in all its wishes, which are checked again."""
         lists: dict[str, Any] = {field: self._items(profile, field) for field in ITEM_FIELDS}
-        return replace(
-            profile,
+        return profile._replace(
             directories=tuple(map(self._directory, profile.directories)),
             texts=tuple(map(self._text, profile.texts)),
             edits=tuple(map(self._edit, profile.edits)),
@@ -73,8 +71,7 @@ class Replacer:
         return None if name is None else checked("users", Item(self(name, where), where)).text
 
     def _directory(self, wish: DirectoryWish) -> DirectoryWish:
-        return replace(
-            wish,
+        return wish._replace(
             path=parse_path(self(wish.path, wish.where), wish.where),
             owner=self._account(wish.owner, wish.where),
             group=self._account(wish.group, wish.where),
@@ -83,8 +80,7 @@ class Replacer:
     def _text(self, wish: TextWish) -> TextWish:
         content = self(wish.content, wish.where)
         check_size(len(content.encode()), wish.where)
-        return replace(
-            wish,
+        return wish._replace(
             path=parse_path(self(wish.path, wish.where), wish.where),
             content=content,
             owner=self._account(wish.owner, wish.where),
@@ -95,8 +91,7 @@ class Replacer:
         def lines(texts: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(self(text, wish.where) for text in texts)
 
-        return replace(
-            wish,
+        return wish._replace(
             path=parse_path(self(wish.path, wish.where), wish.where),
             drop=lines(wish.drop),
             substitute=tuple((self(old, wish.where), self(new, wish.where)) for old, new in wish.substitute),
@@ -106,4 +101,4 @@ class Replacer:
     def _start(self, start: Start) -> Start:
         command = tuple(self(word, start.where) for word in start.command)
         check_command(command, start.where)
-        return replace(start, command=command)
+        return start._replace(command=command)

@@ -7,7 +7,6 @@ by descriptors, component by component, and no process of the zone lives while i
 
 import errno
 import os
-from dataclasses import dataclass, field, replace
 
 from partialroot.errors import ConflictError
 from partialroot.model import Action, Entry, FileType, Method, Node, Plan, Receipt, Record
@@ -20,7 +19,6 @@ from partialroot.zone.layer import identity_of, lost_sentence, private_actions
 LEAF_TYPES = (FileType.FILE, FileType.SYMLINK)
 
 
-@dataclass
 class Decision:
     """What is to be done in the root.
 
@@ -28,12 +26,13 @@ class Decision:
     stays; ``beside`` the ``NAME.new`` that no receipt records; ``notes`` is what the user should know.
     """
 
-    steps: list[Step] = field(default_factory=list)
-    touched: dict[RootPath, Touched] = field(default_factory=dict)
-    staged: list[Action] = field(default_factory=list)
-    kept: list[Record] = field(default_factory=list)
-    beside: set[RootPath] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.touched: dict[RootPath, Touched] = {}
+        self.staged: list[Action] = []
+        self.kept: list[Record] = []
+        self.beside: set[RootPath] = set()
+        self.notes: list[str] = []
 
     @property
     def is_nothing(self) -> bool:
@@ -164,7 +163,7 @@ class _Deciding:
             self._decision.notes.append(f"{action.entry.path}: edited in the zone and kept as it is")
             return
         self._decision.notes.append(f"{action.entry.path}: edited in the zone and kept; see {path}")
-        moved = _alone(replace(action, entry=replace(action.entry, path=path)))
+        moved = _alone(action._replace(entry=action.entry._replace(path=path)))
         if disk is None or not self._has_content(moved, disk):
             self._decision.beside.add(path)
             self._put(moved, hold=disk is not None)
@@ -296,7 +295,7 @@ def _content(action: Action) -> tuple[FileType, str | None, str | None]:
 
 def _alone(action: Action) -> Action:
     """Return the action without its twin, which stays where it is: a copy of its own."""
-    return action if action.twin is None else replace(action, method=Method.COPY, twin=None)
+    return action if action.twin is None else action._replace(method=Method.COPY, twin=None)
 
 
 def _recorded(action: Action, disk: Node) -> Record:

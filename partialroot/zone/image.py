@@ -15,8 +15,8 @@ Building, replacing and removing an image happen under its lock.
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from partialroot.errors import BusyError, NoReceiptError, StoreError
 from partialroot.model import Action, FileType, Layer, Plan, Record
@@ -31,8 +31,7 @@ _FRESH, _GONE = ".new-", ".old-"
 _checked: dict[Path, tuple[int, int, int]] = {}
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """An image that is there: its directory, the name of its file of reasons, what could not be kept."""
 
     path: Path

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,8 +55,7 @@ class Binds(NamedTuple):
     tops: tuple[RootPath, ...]
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(NamedTuple):
     """Everything that recovery must know.
 
     ``before`` is the SHA-256 of the receipt as it was, None if there was none: the work is committed once
@@ -89,7 +87,7 @@ def digest(data: bytes | None) -> str | None:
 
 def dump(intent: Intent) -> bytes:
     """Return ``intent`` as a file's content."""
-    text = json.dumps({**asdict(intent), "format": FORMAT}, sort_keys=True, separators=(",", ":"))
+    text = json.dumps({**intent._asdict(), "format": FORMAT}, sort_keys=True, separators=(",", ":"))
     return text.encode("ascii") + b"\n"
 
 

@@ -48,7 +48,13 @@ Reasons = Mapping[RootPath, tuple[Reason, ...]]
 
 def dump(receipt: Receipt) -> bytes:
     """Return ``receipt`` as a file's content; its entries are written sorted by path."""
-    return _encode({**vars(receipt), "entries": _rows(receipt.entries)})
+    start = receipt.settings.start
+    parts = {
+        "request": receipt.request._asdict(),
+        "settings": {**receipt.settings._asdict(), "start": start and start._asdict()},
+        "entries": _rows(receipt.entries),
+    }
+    return _encode({**receipt._asdict(), **parts})
 
 
 def dump_manifest(records: Iterable[Record]) -> bytes:
@@ -62,7 +68,7 @@ def dump_reasons(reasons: Mapping[RootPath, Sequence[Reason]]) -> bytes:
 
 
 def _encode(document: Mapping[str, object]) -> bytes:
-    text = json.dumps({**document, "format": FORMAT}, sort_keys=True, separators=(",", ":"), default=vars)
+    text = json.dumps({**document, "format": FORMAT}, sort_keys=True, separators=(",", ":"))
     return text.encode("ascii") + b"\n"
 
 

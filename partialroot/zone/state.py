@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -18,13 +17,13 @@ MOST_LINES = 20
 """So many reasons are given in words; the others are counted."""
 
 
-@dataclass
 class Known:
     """What one command has found out already; zones share images and sources."""
 
-    images: Images = field(default_factory=Images)
-    stale: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
-    trees: dict[str, Tree] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.images: Images = Images()
+        self.stale: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.trees: dict[str, Tree] = {}
 
     def tree(self, source: str) -> Tree:
         """Return the source at ``source``; SourceError when it is gone."""

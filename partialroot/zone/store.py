@@ -20,8 +20,8 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from partialroot.errors import BusyError, StoreError
 from partialroot.zone import fs
@@ -96,8 +96,7 @@ def _make_all(path: Path) -> None:
         os.close(parent)
 
 
-@dataclass(frozen=True)
-class Registered:
+class Registered(NamedTuple):
     """A zone of the register: its path, its image's directory, and the directories we made for it."""
 
     zonepath: Path

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from partialroot.errors import ApplyError, BusyError, PartialRootError
@@ -345,7 +344,7 @@ def _bequeath(store: Store, left: tuple[Path, ...]) -> None:
     for zone in store.zones():
         inherited = tuple(path for path in left if zone.zonepath.is_relative_to(path))
         if inherited:
-            store.register(replace(zone, made=(*inherited, *zone.made)))
+            store.register(zone._replace(made=(*inherited, *zone.made)))
             return
 
 

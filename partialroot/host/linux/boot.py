@@ -7,8 +7,8 @@ directory, so a crash of ours, of the runtime or of the machine leaves nothing t
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from partialroot.errors import BootError, BusyError, SourceError, UsageError
 from partialroot.host.linux import network, oci
@@ -23,8 +23,7 @@ from partialroot.model import PAUSE, Start, ZoneSettings
 FIRST_BREATH = 0.25
 
 
-@dataclass(frozen=True)
-class Booted:
+class Booted(NamedTuple):
     """A zone that runs.
 
     ``pid`` is the number of its first process on the host; ``address`` None means it cannot be reached at
@@ -39,7 +38,7 @@ class Booted:
     not_isolated: tuple[str, ...]
     warnings: tuple[str, ...]
     log: Path | None
-    wait: Callable[[], int] = field(repr=False, compare=False)
+    wait: Callable[[], int]
 
 
 def boot(

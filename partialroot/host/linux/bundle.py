@@ -6,9 +6,8 @@ directory below /run, which is gone after a reboot, as the zone's processes are.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISDIR
@@ -21,12 +20,12 @@ from partialroot.host.linux import syscalls
 LOG_LIMIT = "16m"
 
 
-@dataclass(frozen=True)
 class Bundle:
     """A zone to start or stop. To stop it, or look at it, its ``config`` is not needed."""
 
-    zonepath: Path
-    config: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, zonepath: Path, config: Mapping[str, Any] | None = None) -> None:
+        self.zonepath = zonepath
+        self.config = dict(config or {})
 
     @classmethod
     def load(cls, zonepath: Path) -> Self:
