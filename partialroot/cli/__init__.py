@@ -3,12 +3,11 @@
 import gc
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from partialroot.cli.arguments import parse
+from partialroot import __version__
 from partialroot.errors import ApplyError, PartialRootError
 
 # A verb is a function of that name in one of these; only what a verb uses is imported.
@@ -32,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words[0] if words else None
     try:
-        arguments = parse(words)
-        run: Callable[[Namespace], int] = getattr(import_module(MODULES[arguments.verb]), arguments.verb)
-        code = run(arguments)
+        code = _run(words)
         sys.stdout.flush()
         return code
     except PartialRootError as error:
@@ -48,6 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(failed(error, str(error.filename or "")), verb, as_json="--json" in words)
     except KeyboardInterrupt:
         return _report(ApplyError("interrupted"), verb, as_json="--json" in words)
+
+
+def _run(words: Sequence[str]) -> int:
+    if words[:1] == ["--version"]:  # scripts ask for it first: argparse takes longer than all the rest
+        print(f"partialroot {__version__}")
+        return 0
+    from partialroot.cli.arguments import parse
+
+    arguments = parse(words)
+    run = getattr(import_module(MODULES[arguments.verb]), arguments.verb)
+    code: int = run(arguments)
+    return code
 
 
 def command() -> NoReturn:

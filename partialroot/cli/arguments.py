@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
-from partialroot import __version__
 from partialroot.errors import UsageError
 
 RUNTIMES = ("auto", "runc", "bwrap", "chroot")
@@ -66,7 +65,7 @@ def _refuse_unknown_verb(words: Sequence[str]) -> None:
 def _top_parser() -> Parser:
     """Return the parser for what is no verb: --help, --version, mistakes."""
     top = Parser(prog="partialroot", description=_SUMMARY, allow_abbrev=False)
-    top.add_argument("--version", action="version", version=f"partialroot {__version__}")
+    top.add_argument("--version", action="store_true", help="print the version and nothing else")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for name, verb in VERBS.items():
         verbs.add_parser(name, help=verb.summary)
