@@ -1,0 +1,1 @@
+"""The rows of ``scripts/bench``: a module for each subject, with its ROWS."""
