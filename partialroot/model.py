@@ -294,18 +294,28 @@ class Action(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One action per destination path, parents before children; ``digest`` None: no image."""
+    """One action per destination path, parents before children; ``digest`` None: no image.
+
+    ``shared`` are those of the image. Plans that differ only in ``private`` and ``settings`` have the very
+    same tuple there: what is found out about it once holds for all of them.
+    """
 
     profiles: tuple[str, ...]
     source: Path
     platform: str
-    actions: tuple[Action, ...]
+    shared: tuple[Action, ...]
+    private: tuple[Action, ...]
     digest: str | None
     image_home: Path
     tops: tuple[RootPath, ...]
     missing: tuple[Missing, ...]
     warnings: tuple[str, ...]
     settings: ZoneSettings
+
+    @property
+    def actions(self) -> list[Action]:
+        """All actions, sorted by path."""
+        return sorted((*self.shared, *self.private), key=lambda action: action.entry.path)
 
 
 class Identity(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from needs import lack
 from spaces import mounts_below
-from zones import REQUEST, site_at, whole_plan
+from zones import REQUEST, site_at, whole_plan, with_actions
 
 from partialroot.model import Method, Plan, Receipt
 from partialroot.zone import apply
@@ -79,4 +79,4 @@ def without_linked_rights(plan: Plan) -> Plan:
         else action
         for action in plan.actions
     ]
-    return plan._replace(actions=tuple(actions))
+    return with_actions(plan, actions)

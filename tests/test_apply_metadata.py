@@ -10,7 +10,7 @@ import pytest
 from needs import needs
 from spaces import LoopFs
 from treedump import differences, dump
-from zones import REQUEST, content_of, node_of, site_at, whole_plan
+from zones import REQUEST, content_of, node_of, site_at, whole_plan, with_actions
 
 from partialroot.model import FileType, Method, Plan, Receipt, Record
 from partialroot.zone import apply, receipt
@@ -133,8 +133,9 @@ def test_clones_are_as_good_as_copies(rich: Path, loop_fs: LoopFs, kind: str) ->
     subprocess.run(["cp", "-a", rich, top / "rich"], check=True)
     store = top / "store"
     plan = private(top / "rich", store)
-    cloning = plan._replace(
-        actions=tuple(
+    cloning = with_actions(
+        plan,
+        (
             action._replace(method=Method.CLONE) if action.method is Method.COPY else action
             for action in plan.actions
         ),
@@ -173,7 +174,7 @@ def test_an_xattr_the_file_system_cannot_hold_is_a_warning(
         else action
         for action in plan.actions
     ]
-    plan = plan._replace(actions=tuple(lost))
+    plan = with_actions(plan, lost)
     site = site_at(scratch / "store", scratch / "zone", mount=False)
     result = apply.create(plan, site, REQUEST, None)
     assert result.warnings == ("/etc/empty: could not be kept here: its nonsense.x",)

@@ -10,7 +10,7 @@ import pytest
 from children import as_nobody, beside, in_child, in_mount_namespace
 from needs import needs
 from treedump import differences, dump
-from zones import REQUEST, directory, plan_of, site_at, taken, whole_plan, with_twins
+from zones import REQUEST, directory, plan_of, site_at, taken, whole_plan, with_actions, with_twins
 
 from partialroot.errors import ApplyError, StoreError
 from partialroot.model import Layer, Method, Plan, Reason
@@ -97,8 +97,9 @@ def test_it_is_built_once(plan: Plan, store: Path, monkeypatch: pytest.MonkeyPat
 
 def test_reasons_are_kept_apart(plan: Plan, store: Path) -> None:
     one = ensure_image(plan, Store(store))
-    other = plan._replace(
-        actions=tuple(
+    other = with_actions(
+        plan,
+        (
             action._replace(entry=action.entry._replace(reasons=(Reason("wanted", "other.toml:9"),)))
             for action in plan.actions
         ),
@@ -107,7 +108,7 @@ def test_reasons_are_kept_apart(plan: Plan, store: Path) -> None:
     assert one.path == two.path
     assert one.reasons != two.reasons
     data = (two.path / two.reasons).read_bytes()
-    assert receipt.load_reasons(data, "")[plan.actions[0].entry.path] == (Reason("wanted", "other.toml:9"),)
+    assert receipt.load_reasons(data, "")[plan.shared[0].entry.path] == (Reason("wanted", "other.toml:9"),)
     assert receipt.load_reasons((one.path / one.reasons).read_bytes(), "") != receipt.load_reasons(data, "")
 
 

@@ -85,25 +85,34 @@ def link(path: str, target: str) -> Action:
 
 def plan_of(source: Path, store: Path, actions: Iterable[Action], tops: Sequence[str] = ()) -> Plan:
     """Return a plan of ``actions``; its image's digest depends on the shared ones."""
-    ordered = tuple(sorted(actions, key=lambda action: action.entry.path))
-    shared = [
-        repr((action.entry.path, action.entry.mode, action.entry.target, action.content))
-        for action in ordered
-        if action.entry.layer is Layer.SHARED
-    ]
-    digest = hashlib.sha256("".join(shared).encode()).hexdigest() if shared else None
-    return Plan(
+    plan = Plan(
         profiles=("test",),
         source=source,
         platform="linux",
-        actions=ordered,
-        digest=digest,
+        shared=(),
+        private=(),
+        digest=None,
         image_home=store / "images",
         tops=tuple(RootPath(top) for top in tops),
         missing=(),
         warnings=(),
         settings=ZoneSettings(),
     )
+    plan = with_actions(plan, actions)
+    shared = [
+        repr((action.entry.path, action.entry.mode, action.entry.target, action.content))
+        for action in plan.shared
+    ]
+    digest = hashlib.sha256("".join(shared).encode()).hexdigest() if shared else None
+    return plan._replace(digest=digest)
+
+
+def with_actions(plan: Plan, actions: Iterable[Action]) -> Plan:
+    """Return the plan with other actions; its digest stays."""
+    ordered = sorted(actions, key=lambda action: action.entry.path)
+    shared = tuple(action for action in ordered if action.entry.layer is Layer.SHARED)
+    private = tuple(action for action in ordered if action.entry.layer is not Layer.SHARED)
+    return plan._replace(shared=shared, private=private)
 
 
 def whole_plan(

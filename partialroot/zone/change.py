@@ -104,11 +104,11 @@ class Change:
 
     def _lost_before(self) -> Iterator[str]:
         """Yield the warnings about xattrs of what is not written anew."""
+        before = [warning for warning in self._old.warnings if LOST in warning]
         fresh = {action.entry.path for action in self._decision.staged}
-        stays = {action.entry.path for action in self._plan.actions} - fresh
-        for warning in self._old.warnings:
-            path, is_lost, _ = warning.partition(LOST)
-            if is_lost and path in stays:
+        stays = {action.entry.path for action in self._plan.actions} - fresh if before else fresh
+        for warning in before:
+            if warning.partition(LOST)[0] in stays:
                 yield warning
 
     def _build_staged(self, new: int) -> LayerBuilder:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import BusyError, NoReceiptError, StoreError
-from partialroot.model import Action, FileType, Layer, Plan, Record
+from partialroot.model import Action, FileType, Plan, Record
 from partialroot.zone import fs, journal, receipt
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.layer import LayerBuilder
@@ -29,6 +29,7 @@ from partialroot.zone.store import Store, make_private
 _FRESH, _GONE = ".new-", ".old-"
 
 _checked: dict[Path, tuple[int, int, int]] = {}
+_reasons: dict[int, tuple[tuple[Action, ...], tuple[str, bytes]]] = {}
 
 
 class Image(NamedTuple):
@@ -90,7 +91,7 @@ def _build(
     top = os.open(fresh, fs.DIRECTORY, dir_fd=home)
     try:
         builder = LayerBuilder(top, plan.source, plan.image_home / fresh, lost_owners)
-        builder.build(_shared(plan))
+        builder.build(plan.shared)
         fs.create_file(top, receipt.MANIFEST, receipt.dump_manifest(builder.records))
         fs.create_file(top, *reasons)
         fs.sync_all(top, "image")
@@ -153,14 +154,19 @@ def _is_as_recorded(dirs: Dirs, record: Record) -> bool:
 
 
 def reasons_of(plan: Plan) -> tuple[str, bytes]:
-    """Return why each shared path is there: the name of the file in the image, and its content."""
-    reasons = {entry.path: entry.reasons for entry in (action.entry for action in _shared(plan))}
-    data = receipt.dump_reasons(reasons)
+    """Return why each shared path is there: the name of the file in the image, and its content.
+
+    Found out once for all plans that have the very same ``shared``.
+    """
+    known = _reasons.get(id(plan.shared))
+    if known is None:  # what is kept there stays, and so does its id
+        known = _reasons[id(plan.shared)] = (plan.shared, _named(plan.shared))
+    return known[1]
+
+
+def _named(shared: tuple[Action, ...]) -> tuple[str, bytes]:
+    data = receipt.dump_reasons({action.entry.path: action.entry.reasons for action in shared})
     return f"reasons-{hashlib.sha256(data).hexdigest()[:16]}.json", data
-
-
-def _shared(plan: Plan) -> list[Action]:
-    return [action for action in plan.actions if action.entry.layer is Layer.SHARED]
 
 
 def _save_reasons(home: int, digest: str, reasons: tuple[str, bytes]) -> None:

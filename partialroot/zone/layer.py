@@ -29,9 +29,8 @@ LOST = ": could not be kept here: its "
 def private_actions(plan: Plan) -> list[Action]:
     """Return the actions of a zone's own root, sorted, with the directories that an image is mounted on."""
     points = [Entry(top, FileType.DIR, MOUNT_POINT_MODE, 0, 0, Layer.PRIVATE, ()) for top in plan.tops]
-    actions = [action for action in plan.actions if action.entry.layer is Layer.PRIVATE]
-    actions += [Action(entry, Method.MOUNT, "a mount point") for entry in points]
-    return sorted(actions, key=lambda action: action.entry.path)
+    mounts = [Action(entry, Method.MOUNT, "a mount point") for entry in points]
+    return sorted((*plan.private, *mounts), key=lambda action: action.entry.path)
 
 
 def lost_sentence(path: str, xattr: str) -> str:
