@@ -18,6 +18,8 @@ from partialroot.paths import RootPath
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 NO_XATTRS: tuple[tuple[str, bytes], ...] = ()
+TARBALLS = (".tar.gz", ".tgz", ".tar")
+"""A source whose name ends so is the tarball of a root, not a directory."""
 PAUSE = RootPath("/pause")  # the built-in pause process, where a zone has it
 
 
@@ -364,6 +366,12 @@ class Request(NamedTuple):
     keep_going: bool = False
     add_closure: bool = False
     run_fix_scripts: bool = False
+    overlays: tuple[str, ...] = ()
+
+    @property
+    def is_from_tarball(self) -> bool:
+        """Whether the zone came from a tarball: what that was made from cannot be asked again."""
+        return self.source.endswith(TARBALLS)
 
 
 class Receipt(NamedTuple):

@@ -14,7 +14,8 @@ Building, replacing and removing an image happen under its lock.
 
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -225,6 +226,24 @@ def sweep(store: Store, home: Path) -> None:
                 _sweep_digest(home, fd, digest)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def scratch(store: Store) -> Iterator[Path]:
+    """Yield an empty directory of ours beside the images: what is in it can be linked into them.
+
+    It is removed in the end, by the next sweep if we die before.
+    """
+    sweep(store, store.images)
+    key = os.urandom(32).hex()  # nobody else waits for this lock; it tells sweepers that we live
+    with store.lock_image(store.images, key):
+        home = fs.open_directory(store.images)
+        try:
+            fs.make_own_directory(home, _FRESH + key)
+            yield store.images / (_FRESH + key)
+        finally:
+            _sweep_digest(store.images, home, key)
+            os.close(home)
 
 
 def _sweep_digest(home: Path, fd: int, digest: str) -> None:

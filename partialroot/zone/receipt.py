@@ -274,6 +274,7 @@ _receipt = strict.record(
         keep_going=strict.flag,
         add_closure=strict.flag,
         run_fix_scripts=strict.flag,
+        overlays=_texts,
     ),
     profiles=_texts,
     digest=strict.optional(strict.one(strict.sums)),
