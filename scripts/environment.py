@@ -41,7 +41,7 @@ def requirements(*extras: str) -> list[str]:
 
 
 def unmet(wanted: Sequence[str]) -> list[str]:
-    """Return those requirements (``name>=1.2``, with or without a marker) that this Python does not meet."""
+    """Return those requirements (``name[extra]>=1.2; marker``) that this Python does not meet."""
     return [one for one in wanted if not _met(one)]
 
 
@@ -104,7 +104,7 @@ def _met(requirement: str) -> bool:
     """Tell whether this Python meets one requirement with a lower bound, the only kind we write."""
     name, _, least = requirement.partition(";")[0].strip().partition(">=")
     try:
-        return _numbers(importlib.metadata.version(name)) >= _numbers(least)
+        return _numbers(importlib.metadata.version(name.partition("[")[0])) >= _numbers(least)
     except importlib.metadata.PackageNotFoundError:
         return False
 

@@ -16,7 +16,7 @@ from needs import needs
 from partialroot.errors import SourceError
 from partialroot.model import Content, FileType, Node
 from partialroot.paths import ROOT, RootPath
-from partialroot.source import content
+from partialroot.source import content, memory
 from partialroot.source.content import ContentCache, measure
 from partialroot.source.tree import Tree
 
@@ -263,7 +263,7 @@ def test_a_place_where_no_cache_can_be(tmp_path: Path, database: Path) -> None:
 def test_a_locked_cache_is_done_without(
     tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "_PATIENCE", 0.01)
+    monkeypatch.setattr(memory, "_PATIENCE", 0.01)
     tree = make(tmp_path)
     run(tree, database)
     holder = sqlite3.connect(database)

@@ -202,7 +202,7 @@ def test_requirements_are_lower_bounds() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     for requirement in [*project["dependencies"], *(one for extra in extras for one in extra)]:
-        assert re.fullmatch(r"[\w-]+>=[\d.]+(; .*)?", requirement), requirement
+        assert re.fullmatch(r"[\w-]+(\[[\w-]+\])?>=[\d.]+(; .*)?", requirement), requirement
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,14 @@ import json
 import os
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from errno import ENODATA, ENOTSUP
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.errors import SourceError
 from partialroot.model import NO_XATTRS, Content, Node
 from partialroot.paths import RootPath
+from partialroot.source.memory import Memory
 from partialroot.source.tree import Tree
 
 if TYPE_CHECKING:
@@ -37,11 +35,6 @@ _RECENT_NS = 2 * 10**9
 _GETFLAGS = 0x80006601 | struct.calcsize("l") << 16  # FS_IOC_GETFLAGS of linux/fs.h
 _IMMUTABLE = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: link(2) refuses both
 
-_PATIENCE = 5.0  # seconds that another process may keep the database locked
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS content"
-    " (number INTEGER PRIMARY KEY, inode TEXT UNIQUE, state TEXT, sha256 TEXT, xattrs TEXT, immutable INT)"
-)
 _LOOK = "SELECT sha256, xattrs, immutable FROM content WHERE inode = ? AND state = ?"
 _REMEMBER = "INSERT OR REPLACE INTO content (inode, state, sha256, xattrs, immutable) VALUES (?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM content WHERE number <= (SELECT max(number) FROM content) - ?"
@@ -163,32 +156,16 @@ def is_immutable(descriptor: int) -> bool:
     return bool(struct.unpack_from("i", flags)[0] & _IMMUTABLE)
 
 
-class ContentCache:
-    """What earlier runs measured, in an sqlite database; ``file`` None remembers nothing.
+class ContentCache(Memory):
+    """What earlier runs measured of files.
 
-    An entry counts only while the inode's size, mtime and ctime are as they were. A cache that cannot be
-    used is done without, never an error; a broken one is removed so that the next run makes a new one.
-    Several processes may use one at once.
+    An entry counts only while the inode's size, mtime and ctime are as they were.
     """
 
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._database: sqlite3.Connection | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the database; nothing is remembered from then on."""
-        self._file = None
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+    schema = (
+        "CREATE TABLE IF NOT EXISTS content (number INTEGER PRIMARY KEY,"
+        " inode TEXT UNIQUE, state TEXT, sha256 TEXT, xattrs TEXT, immutable INT)"
+    )
 
     def get(self, nodes: Iterable[Node]) -> dict[tuple[int, int], Content]:
         """Return by device and inode what is remembered of these files and still holds."""
@@ -202,7 +179,7 @@ class ContentCache:
                     found[node.dev, node.ino] = _content(*row)
             database.commit()
 
-        return found if self._with_database(look) else {}
+        return found if self.with_database(look) else {}
 
     def put(self, measured: Iterable[Measured]) -> None:
         """Remember what was measured, unless it is so new that a further change could look the same."""
@@ -219,7 +196,7 @@ class ContentCache:
             database.commit()
 
         if rows:
-            self._with_database(remember)
+            self.with_database(remember)
 
     def refresh(self, changes: Iterable[tuple[Node, Node]]) -> None:
         """Keep what is remembered of files whose ctime our own link(2) or unlink(2) changed.
@@ -237,32 +214,7 @@ class ContentCache:
             database.commit()
 
         if rows:
-            self._with_database(update)
-
-    def _with_database(self, action: "Callable[[sqlite3.Connection], None]") -> bool:
-        """Do something with the database; False, and never again, if that does not work."""
-        if self._file is None:
-            return False
-        import sqlite3
-
-        try:
-            if self._database is None:
-                self._database = sqlite3.connect(self._file, timeout=_PATIENCE)
-                self._database.execute(_SCHEMA)
-            action(self._database)
-        except sqlite3.OperationalError:  # locked for too long, not writable, no space, no such directory
-            self.close()
-        except (sqlite3.DatabaseError, ValueError, TypeError):
-            self._remove()
-        return self._file is not None
-
-    def _remove(self) -> None:
-        """Remove a broken database."""
-        file = self._file
-        self.close()
-        if file is not None:
-            with suppress(OSError):
-                os.unlink(file)
+            self.with_database(update)
 
 
 def _inode(node: Node) -> str:

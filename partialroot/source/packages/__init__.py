@@ -1,9 +1,9 @@
 """What the source's package database says: who installed a file, and how it was then."""
 
-from partialroot.source.packages.base import NoPackages, Packages, Recorded, pristine
+from partialroot.source.packages.base import About, NoPackages, Packages, Recorded, Version, pristine
 from partialroot.source.tree import Tree
 
-__all__ = ["NoPackages", "Packages", "Recorded", "open_packages", "pristine"]
+__all__ = ["About", "NoPackages", "Packages", "Recorded", "Version", "open_packages", "pristine"]
 
 
 def open_packages(tree: Tree) -> Packages:

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from partialroot.model import FileType
 from partialroot.paths import RootPath
+from partialroot.source.packages.licences import Licence
 from partialroot.source.packages.sysv import SysvSum
 from partialroot.source.tree import Tree
 
@@ -23,6 +25,27 @@ class Recorded(NamedTuple):
     digest: str
     size: int | None = None
     mtime: int | None = None
+
+
+class Version(NamedTuple):
+    """Which build of a package is installed; "" is what the database does not say."""
+
+    version: str
+    architecture: str
+
+
+class About(NamedTuple):
+    """What a database says of an installed package for its users; "" is what it does not say.
+
+    ``source`` is the source package that it was built from, ``copyright`` the text of a notice.
+    """
+
+    summary: str = ""
+    supplier: str = ""
+    homepage: str = ""
+    source: str = ""
+    licences: tuple[Licence, ...] = ()
+    copyright: str = ""
 
 
 class Packages(Protocol):
@@ -48,6 +71,23 @@ class Packages(Protocol):
 
     def owner(self, path: RootPath) -> str | None:
         """Return the package that installed ``path``; of a directory the first one by name."""
+        ...
+
+    def owners(self, paths: Sequence[RootPath]) -> dict[RootPath, str]:
+        """Return the packages that installed ``paths``, without those that no package did."""
+        ...
+
+    def version(self, package: str) -> Version | None:
+        """Return which build of a package is installed, None if none is."""
+        ...
+
+    def about(self, package: str) -> About | None:
+        """Return what the database says of an installed package, None if it is not."""
+        ...
+
+    @property
+    def changing(self) -> tuple[RootPath, ...]:
+        """The files of which at least one changes whenever a package is installed, upgraded or removed."""
         ...
 
     def recorded(self, path: RootPath) -> Recorded | None:
@@ -85,6 +125,24 @@ class NoPackages:
     def owner(self, path: RootPath) -> str | None:
         """Nobody installed anything."""
         return None
+
+    def owners(self, paths: Sequence[RootPath]) -> dict[RootPath, str]:
+        """Ask for the owner of one path after the other."""
+        owners = ((path, self.owner(path)) for path in paths)
+        return {path: owner for path, owner in owners if owner is not None}
+
+    def version(self, package: str) -> Version | None:
+        """No package is installed."""
+        return None
+
+    def about(self, package: str) -> About | None:
+        """No package is installed."""
+        return None
+
+    @property
+    def changing(self) -> tuple[RootPath, ...]:
+        """Nothing can change."""
+        return ()
 
     def recorded(self, path: RootPath) -> Recorded | None:
         """Nothing was recorded."""

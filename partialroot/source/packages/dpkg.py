@@ -5,16 +5,17 @@ file away (dpkg-divert(1)), and merged /usr makes /bin/sh and /usr/bin/sh the sa
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 from partialroot.errors import PartialRootError, SourceError
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.packages.apt import AptLists, is_soname
-from partialroot.source.packages.base import NoPackages, Recorded
+from partialroot.source.packages.base import About, NoPackages, Recorded, Version
 from partialroot.source.packages.deb822 import stanzas
 from partialroot.source.packages.filelists import FileLists
+from partialroot.source.packages.licences import of_copyright
 from partialroot.source.packages.spellings import Spellings
 from partialroot.source.tree import Tree
 
@@ -22,9 +23,11 @@ DPKG = RootPath("/var/lib/dpkg")
 STATUS = DPKG / "status"
 INFO = DPKG / "info"
 DIVERSIONS = DPKG / "diversions"
+DOCUMENTS = RootPath("/usr/share/doc")
 
 _LIMIT = 64 << 20
-_FIELDS = frozenset({"package", "status", "architecture", "multi-arch", "conffiles"})
+_DESCRIBING = ("description", "maintainer", "homepage", "source")
+_FIELDS = frozenset({"package", "status", "architecture", "multi-arch", "conffiles", "version", *_DESCRIBING})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]*|")
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -45,6 +48,7 @@ class _Package(NamedTuple):
     base: str
     state: str
     conffiles: dict[str, str]
+    version: Version
 
 
 class _Diversion(NamedTuple):
@@ -87,6 +91,34 @@ class Dpkg(NoPackages):
         """Return the package that installed ``path``; of a directory the first one by name."""
         found = self._origin(path)
         return None if found is None else self._shown(found[0])
+
+    def owners(self, paths: Sequence[RootPath]) -> dict[RootPath, str]:
+        """Return the packages that installed ``paths``; all lists are gone through once."""
+        self._lists.look_for(spelled for path in paths for spelled in self._spellings.of(path))
+        return super().owners(paths)
+
+    def version(self, package: str) -> Version | None:
+        """Return version and architecture of an installed package."""
+        one = self._find(package)
+        return None if one is None or one.state in _ABSENT else one.version
+
+    def about(self, package: str) -> About | None:
+        """Return what status and copyright file say of an installed package."""
+        one = self._find(package)
+        if one is None or one.state in _ABSENT:
+            return None
+        name = one.name.partition(":")[0]
+        fields = self._described[one.name]
+        summary, supplier, homepage, source = (fields.get(name, "") for name in _DESCRIBING)
+        copyright_file = DOCUMENTS / name / "copyright"
+        there = self._tree.resolve(copyright_file).node is not None
+        licences = of_copyright(self._read(copyright_file)) if there else ()
+        return About(summary.partition("\n")[0], supplier, homepage, source.partition(" ")[0], licences)
+
+    @property
+    def changing(self) -> tuple[RootPath, ...]:
+        """The status file is written anew for every change."""
+        return (STATUS,)
 
     def recorded(self, path: RootPath) -> Recorded | None:
         """Return the MD5 recorded for a packaged file or a configuration file."""
@@ -163,6 +195,11 @@ class Dpkg(NoPackages):
     def _packages(self) -> dict[str, _Package]:
         return {one.name: one for one in map(self._package, self._stanzas)}
 
+    @cached_property
+    def _described(self) -> dict[str, dict[str, str]]:
+        """The stanza of each package."""
+        return {self._package(stanza).name: stanza for stanza in self._stanzas}
+
     def _package(self, fields: dict[str, str]) -> _Package:
         name, architecture = fields.get("package", ""), fields.get("architecture", "")
         state = fields.get("status", "").rpartition(" ")[2]
@@ -176,7 +213,9 @@ class Dpkg(NoPackages):
         base = qualified if foreign or fields.get("multi-arch") == "same" else name
         if base == qualified and self._tree.lstat(INFO / f"{base}.list") is None:
             base = name
-        return _Package(qualified if foreign else name, base, state, _conffiles(fields.get("conffiles", "")))
+        version = Version(fields.get("version", ""), architecture)
+        conffiles = _conffiles(fields.get("conffiles", ""))
+        return _Package(qualified if foreign else name, base, state, conffiles, version)
 
     @cached_property
     def _lists(self) -> FileLists:

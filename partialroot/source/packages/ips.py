@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from partialroot.errors import PartialRootError, SourceError
 from partialroot.paths import RootPath
 from partialroot.source.packages.actions import COMMAND, INSTALLING, ZONE, Action, contents, manifest
-from partialroot.source.packages.base import NoPackages, Recorded
+from partialroot.source.packages.base import About, NoPackages, Recorded, Version
+from partialroot.source.packages.licences import Licence
 from partialroot.source.packages.spellings import Spellings, linked
 from partialroot.source.packages.zone_marks import of_the_kernel
 from partialroot.source.tree import Tree
@@ -70,6 +71,39 @@ class Ips(NoPackages):
         """Return the package that installed ``path``; of several the first one by name."""
         places = self._at(path)
         return min((one.package for one in places), default=None)
+
+    def version(self, package: str) -> Version | None:
+        """Return version and architecture of an installed package; pkg(1) printed no versions."""
+        name = self._name(package)
+        if name is None:
+            return None
+        version = unquote(self._manifests[name].name) if self._printed is None else ""
+        return Version(version, self._variants.get("variant.arch", ""))
+
+    def about(self, package: str) -> About | None:
+        """Return what a package's manifest says: its attributes and license actions (pkg(7))."""
+        name = self._name(package)
+        if name is None:
+            return None
+        said: dict[str, str] = {}
+        licences = set[str]()
+        for one in self._actions(name):
+            if one.kind == "set":
+                said[one.value("name") or ""] = one.value("value") or ""
+            elif one.kind == "license":
+                licences.add(one.value("license") or "")
+        supplier = "" if self._printed is not None else self._manifests[name].parts[3]
+        return About(
+            summary=said.get("pkg.summary", ""),
+            supplier=supplier,
+            homepage=said.get("info.upstream-url") or said.get("info.upstream_url", ""),
+            licences=tuple(map(Licence.named, sorted(licences - {""}))),
+        )
+
+    @property
+    def changing(self) -> tuple[RootPath, ...]:
+        """The catalog of the installed packages is written anew for every change."""
+        return (INSTALLED,)
 
     def recorded(self, path: RootPath) -> Recorded | None:
         """Return the SHA-1 and size of a packaged file, or of what a hard link was made from."""

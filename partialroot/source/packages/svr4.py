@@ -6,7 +6,7 @@ from functools import cached_property
 from partialroot.errors import PartialRootError, SourceError
 from partialroot.model import FileType
 from partialroot.paths import ROOT, RootPath
-from partialroot.source.packages.base import NoPackages, Recorded
+from partialroot.source.packages.base import About, NoPackages, Recorded, Version
 from partialroot.source.packages.contents import Entry, index, merge, parse
 from partialroot.source.packages.overlays import Overlays
 from partialroot.source.packages.spellings import Spellings, linked
@@ -85,6 +85,31 @@ class Svr4(NoPackages):
         """Return the package that installed ``path``; of several the first one by name."""
         entry = self._entry(path)
         return None if entry is None else min(entry.packages, default=None)
+
+    def version(self, package: str) -> Version | None:
+        """Return version and architecture of an installed package, by its pkginfo."""
+        if "/" in package or not self._is_installed(package):
+            return None
+        info = self._info(package)
+        return Version(info.get("VERSION", ""), info.get("ARCH", ""))
+
+    def about(self, package: str) -> About | None:
+        """Return what pkginfo says, and the copyright notice that pkgadd(8) shows."""
+        if self.version(package) is None:
+            return None
+        info = self._info(package)
+        notice = PACKAGES / package / "install/copyright"
+        there = self._tree.resolve(notice).node is not None
+        return About(
+            summary=info.get("DESC") or info.get("NAME", ""),
+            supplier=info.get("VENDOR", ""),
+            copyright=self._text(notice, _INFO_LIMIT) if there else "",
+        )
+
+    @property
+    def changing(self) -> tuple[RootPath, ...]:
+        """The contents file, or the log of the changes that are not merged into it yet."""
+        return (CONTENTS, LOG)
 
     def recorded(self, path: RootPath) -> Recorded | None:
         """Return size, time and checksum of a packaged file; a hard link's are those of what it leads to."""
