@@ -248,7 +248,10 @@ class ZoneSettings(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Every path of the new root, sorted by path, with what is missing and what to warn of."""
+    """Every path of the new root, sorted by path, with what is missing and what to warn of.
+
+    ``views`` is for :func:`host_path`.
+    """
 
     profiles: tuple[str, ...]
     source: Path
@@ -258,6 +261,7 @@ class Selection(NamedTuple):
     warnings: tuple[str, ...]
     tops: tuple[RootPath, ...]
     settings: ZoneSettings
+    views: Mapping[str, str] = NOTHING
 
 
 class HostFacts(NamedTuple):
@@ -313,6 +317,7 @@ class Plan(NamedTuple):
     missing: tuple[Missing, ...]
     warnings: tuple[str, ...]
     settings: ZoneSettings
+    views: Mapping[str, str] = NOTHING
 
     @property
     def actions(self) -> list[Action]:

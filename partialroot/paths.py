@@ -5,7 +5,8 @@ path of the host. The first is always a :class:`RootPath`, the second a :class:`
 ``source.tree`` and ``zone.fs`` ever turn the first into the second, below a directory they hold open.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from partialroot.errors import PartialRootError
 
@@ -76,3 +77,11 @@ class RootPath(str):
 
 
 ROOT = RootPath("/")
+
+
+def host_path(source: Path, views: Mapping[str, str], path: str) -> str:
+    """Return where on the host a path of the source is read.
+
+    ``views`` has the places of files that something is mounted over; all others are where they seem to be.
+    """
+    return views.get(path) or ("" if str(source) == "/" else str(source)) + path

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from treedump import differences, dump
 
-from partialroot.host.linux.facts import existing, probe
+from partialroot.host.facts import existing
+from partialroot.host.linux.facts import probe
 from partialroot.host.linux.mountinfo import read
 from partialroot.model import Entry, FileType, HostFacts, Layer, Node, Selection, ZoneSettings
 from partialroot.paths import RootPath

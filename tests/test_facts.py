@@ -11,7 +11,8 @@ from children import NOBODY
 from needs import needs
 from probing import facts, make_source, selection
 
-from partialroot.host.linux.facts import existing, probe
+from partialroot.host.facts import existing
+from partialroot.host.linux.facts import probe
 from partialroot.host.linux.mountinfo import read
 
 Mounter = Callable[..., Path]

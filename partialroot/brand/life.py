@@ -37,15 +37,16 @@ class Life:
         self._datasets.top()  # refuses what is no dataset
         if self._datasets.active() or not self.is_vacant():
             raise ZonepathError("has something in it already", path=str(self._zonepath))
-        planned = self._branded.plan(self._zonepath, wish.profiles)
-        for warning in planned.plan.warnings:
-            self._say(f"warning: {warning}")
-        try:
-            self._datasets.create()
-            self._branded.build(self._datasets, planned, wish.profiles)
-        except BaseException:
-            self.take_back()
-            raise
+        with self._branded.reading() as branded:
+            planned = branded.plan(self._zonepath, wish.profiles)
+            for warning in planned.plan.warnings:
+                self._say(f"warning: {warning}")
+            try:
+                self._datasets.create()
+                branded.build(self._datasets, planned, wish.profiles)
+            except BaseException:
+                self.take_back()
+                raise
 
     def take_back(self) -> None:
         """Remove all that an installation made, as far as it can be; the zonepath's own dataset stays."""

@@ -84,7 +84,8 @@ def remove(args: Namespace) -> int:
 def closure(args: Namespace) -> int:
     """Show what programs need at run time; exit 2 when some of it is not there."""
     options = Options(store_path(args.store), Path(args.source), args.platform)
-    found = planning.find_closure(options, args.paths, modules=args.modules)
+    with planning.reading(options) as seen:
+        found = planning.find_closure(seen, args.paths, modules=args.modules)
     if args.json:
         print(documents.encode(documents.closure_document(found)))
     else:
@@ -118,7 +119,8 @@ def _profiles_show(args: Namespace) -> int:
 
 
 def _profiles_check(args: Namespace) -> int:
-    selection = planning.make_selection(_options(args), _named(args))[0]
+    with planning.reading(_options(args)) as options:
+        selection = planning.make_selection(options, _named(args))[0]
     wanting = documents.wanting(selection.missing)
     if args.json:
         missing = [documents.missing_document(one) for one in selection.missing]

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from partialroot.errors import NoReceiptError
 from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
 from partialroot.model import Receipt, Request
-from partialroot.pipeline.planning import Options, Planned, make_plan
+from partialroot.pipeline.planning import Options, Planned, make_plan, reading
 from partialroot.source.tree import Tree
 from partialroot.zone import fs, inplace
 from partialroot.zone import receipt as receipts
@@ -37,6 +38,12 @@ class Branded:
         self._options = options
 
     # --- install ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> "Iterator[Branded]":
+        """Yield the same, while the source's own files are seen: plan and build belong together."""
+        with reading(self._options) as options:
+            yield Branded(options)
 
     def plan(self, zonepath: Path, profiles: Sequence[str]) -> Planned:
         """Return what would be built, with every refusal that needs no effect."""
@@ -83,9 +90,10 @@ class Branded:
         old = receipts.read(datasets.zonepath)
         if old is None:
             raise NoReceiptError("there is no receipt", path=str(datasets.zonepath))
-        if self._is_current(old):
-            return False
-        options = _options_of(old.request, self._options)
+        with reading(_options_of(old.request, self._options)) as options:
+            return not self._is_current(old, options) and self._update(datasets, old, options)
+
+    def _update(self, datasets: Datasets, old: Receipt, options: Options) -> bool:
         planned = make_plan(options, old.request.profiles, [datasets.zonepath])
         store = Store(options.store)
         with store.lock_zone(datasets.zonepath):
@@ -105,11 +113,11 @@ class Branded:
                 release_image(store, Path(old.image))
         return True
 
-    def _is_current(self, made: Receipt) -> bool:
+    def _is_current(self, made: Receipt, options: Options) -> bool:
         """Whether every file that the zone came from is what it was: by lstat(2) alone, where that tells."""
         if made.image is None or not Path(made.image).is_dir():
             return False
-        tree = Tree(Path(made.request.source))
+        tree = Tree(options.source, views=options.views)
         records = [*made.entries, *Known().images.records(made.image)]
         return next(changed_sources(records, tree), None) is None
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
-from partialroot.host.linux.processes import Process, zone_processes
+from partialroot.host.local import zone_processes
+from partialroot.host.process import Process
 from partialroot.model import Finding, Receipt
 from partialroot.paths import RootPath
+from partialroot.pipeline import live
 from partialroot.pipeline.zones import Outcome, each, looked_at, need_receipt
 from partialroot.zone import receipt as receipts
 from partialroot.zone.audit import audit as audit_zone
@@ -41,10 +43,9 @@ def verify(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]
 
 def audit(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]], ...]:
     """Look for what zones could misuse; the store's other zones are where second names may be found."""
-    known = Known()
     others = [zone.zonepath for zone in Store(store).zones()] if store.is_dir() else []
 
-    def one(zonepath: str) -> Outcome[list[Finding]]:
+    def one(zonepath: str, known: Known) -> Outcome[list[Finding]]:
         path = Path(zonepath)
         with looked_at(store, path) as notes:
             found = audit_zone(
@@ -52,7 +53,9 @@ def audit(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]]
             )
             return Outcome(zonepath, found, notes=notes)
 
-    return each(zonepaths, one)
+    with live.views(store) as views:
+        known = Known(views)
+        return each(zonepaths, lambda zonepath: one(zonepath, known))
 
 
 class ZoneStatus(NamedTuple):
@@ -66,9 +69,10 @@ class ZoneStatus(NamedTuple):
 
 def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
     """Tell the state of zones; nothing is locked or recovered for it."""
-    known = Known()
     busy = {intent.zonepath for intent in all_intents(Store(store))} if store.is_dir() else set()
-    return tuple(_status_of(Path(zonepath), known, zonepath in busy) for zonepath in zonepaths)
+    with live.views(store) as views:
+        known = Known(views)
+        return tuple(_status_of(Path(zonepath), known, zonepath in busy) for zonepath in zonepaths)
 
 
 def _status_of(zonepath: Path, known: Known, under_way: bool) -> ZoneStatus:

@@ -1,8 +1,8 @@
 """From what the user asked for to a plan: library, source, selection, host facts, plan."""
 
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +10,22 @@ from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.modules import brand
 from partialroot.closure.modules.brand import BrandProgram
 from partialroot.errors import BusyError, ConflictError, SourceError
+from partialroot.host import local
 from partialroot.host.illumos import mnttab
-from partialroot.model import NOTHING, Item, Node, Plan, Profile, Reason, Request, Selection, ZoneSettings
-from partialroot.paths import RootPath
+from partialroot.host.illumos.mnttab import MountTable
+from partialroot.model import (
+    NOTHING,
+    Item,
+    Node,
+    Plan,
+    Profile,
+    Reason,
+    Request,
+    Selection,
+    ZoneSettings,
+)
+from partialroot.paths import RootPath, host_path
+from partialroot.pipeline import live
 from partialroot.pipeline.fixing import fix
 from partialroot.plan.fragments import with_fragments
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
@@ -21,7 +34,7 @@ from partialroot.plan.select import select, source_nsswitch
 from partialroot.plan.wishes import find_program
 from partialroot.profiles.library import Library
 from partialroot.source.content import ContentCache, measure
-from partialroot.source.packages import open_packages
+from partialroot.source.packages import Packages, open_packages
 from partialroot.source.platform import detect_platform
 from partialroot.source.tree import Tree
 
@@ -45,6 +58,7 @@ class Options(NamedTuple):
     keep_going: bool = False
     add_closure: bool = False
     run_fix_scripts: bool = False
+    views: Mapping[str, str] = NOTHING
 
     def request(self, profiles: Sequence[str], platform: str) -> Request:
         """Return what a receipt keeps of this, so that a refresh can ask for the same."""
@@ -63,12 +77,30 @@ class Options(NamedTuple):
         )
 
 
+@contextmanager
+def reading(options: Options) -> Iterator[Options]:
+    """Yield the options for as long as the source is read: files hidden by mounts are seen meanwhile."""
+    with live.own_files(options.store, options.source) as views:
+        yield options._replace(views=views)
+
+
 def open_tree(options: Options) -> Tree:
     """Return the source, without the store if that lies in it."""
-    tree = Tree(options.source)
+    tree = Tree(options.source, views=options.views)
     if options.store.is_relative_to(tree.root):
         tree.hidden = frozenset({RootPath("/" + str(options.store.relative_to(tree.root)))})
     return tree
+
+
+def packages_of(tree: Tree) -> Packages:
+    """Return the source's package database; of a live illumos system when all changes are in it."""
+    packages = open_packages(tree)
+    if local.is_illumos() and tree.root == Path("/"):
+        from partialroot.source.packages.svr4 import Svr4
+
+        if isinstance(packages, Svr4):
+            live.sync_packages()
+    return packages
 
 
 def platform_name(options: Options, tree: Tree) -> str:
@@ -113,11 +145,16 @@ class Planned(NamedTuple):
 def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection, Tree]:
     """Compose the profiles and select from the source; what is missing is in the selection."""
     tree = open_tree(options)
-    packages = open_packages(tree)
-    name = platform_name(options, tree)
-    profile = Library(options.manifests, name).compose(profiles, options.parameters)
-    target = Literal() if profile.fragments else _platform(name, tree)
-    selected = select(profile, tuple(sorted(profiles)), tree, packages, target)
+    profile = Library(options.manifests, platform_name(options, tree)).compose(profiles, options.parameters)
+    return select_profile(options, profile, tuple(sorted(profiles)), tree, packages_of(tree)), tree
+
+
+def select_profile(
+    options: Options, profile: Profile, names: tuple[str, ...], tree: Tree, packages: Packages
+) -> Selection:
+    """Select from the source what a composed profile says."""
+    target = Literal() if profile.fragments else _platform(platform_name(options, tree), tree)
+    selected = select(profile, names, tree, packages, target)
     if profile.fragments:
         selected = with_fragments(
             selected,
@@ -128,7 +165,7 @@ def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection
             keep_going=options.keep_going,
             add_closure=options.add_closure,
         )
-    return selected, tree
+    return selected._replace(views=options.views)
 
 
 def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Path]) -> Planned:
@@ -136,11 +173,9 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
 
     Raises MissingError before a byte is read for measuring, and every other refusal of the stages.
     """
-    from partialroot.host.linux.facts import probe
-
     selection, tree = make_selection(options, profiles)
     refuse_missing(selection)
-    if sys.platform == "sunos5":
+    if local.is_illumos():
         refuse_covered(selection, mnttab.read())
     refuse_host_network(selection.settings, options.trust_zone)
     read_only = selection.settings.read_only
@@ -150,7 +185,7 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
     selection = without_unreadable(selection, contents)
     refuse_missing(selection)
     try:
-        facts = probe(selection, options.store, zonepaths, into_root=sharing.link_into_root)
+        facts = local.probe(selection, options.store, zonepaths, into_root=sharing.link_into_root)
     except FileNotFoundError as error:
         where = str(error.filename)
         raise BusyError(
@@ -161,14 +196,15 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
     return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
 
 
-def refuse_covered(selection: Selection, mounts: Iterable[mnttab.Mount]) -> None:
-    """Raise SourceError for files that a loopback mount hides: a zone would get what is mounted there."""
-    hidden = mnttab.covered(mounts, str(selection.source))
-    wrong = sorted(str(one.source) for one in selection.entries if one.source in hidden)
+def refuse_covered(selection: Selection, mounts: MountTable) -> None:
+    """Raise SourceError for files that a loopback mount shows: they are not those of the source."""
+    source = str(selection.source)
+    paths = (one.source for one in selection.entries if one.source and one.source not in selection.views)
+    wrong = mnttab.covered(mounts, source, (host_path(selection.source, NOTHING, path) for path in paths))
     if wrong:
-        view = " ".join(mnttab.own_view(str(selection.source), "DIRECTORY"))
         raise SourceError(
-            f"something else is mounted over {', '.join(wrong)}", hint=f"{view}, then --source DIRECTORY"
+            f"something else is mounted over {', '.join(wrong)}",
+            hint=f"umount {mounts.holding(wrong[0]).point}; over single files root sees through it",
         )
 
 
@@ -208,7 +244,7 @@ def find_closure(options: Options, words: Sequence[str], *, modules: bool) -> Cl
         pam=[Item(path.name, _ASKED.origin) for path in paths if modules and _has_stack(tree, path.name)],
         nsswitch=source_nsswitch(tree),
         notes=modules,
-        supplier=open_packages(tree).supplier,
+        supplier=packages_of(tree).supplier,
     )
 
 

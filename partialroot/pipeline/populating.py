@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from partialroot.errors import ConflictError
 from partialroot.model import Plan, Receipt
-from partialroot.pipeline.planning import Options, Planned, make_plan
+from partialroot.pipeline.planning import Options, Planned, make_plan, reading
 from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
 from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
@@ -33,7 +33,8 @@ def dry_run(options: Options, zonepaths: Sequence[str], profiles: Sequence[str])
     """Return the plan, with every refusal that needs no effect; nothing is touched."""
     check_store(options.store)
     paths = [_check(options, one) for one in zonepaths]
-    return make_plan(options, profiles, paths).plan
+    with reading(options) as seen:
+        return make_plan(seen, profiles, paths).plan
 
 
 def populate(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]) -> Populated:
@@ -47,12 +48,13 @@ def populate(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]
     places = [one.value for one in checked if one.value is not None]
     if not places:
         raise next(one.error for one in checked if one.error is not None)
-    planned = make_plan(options, profiles, places)
-    store = Store(options.store)
-    built = each(
-        [str(place) for place in places],
-        lambda one: _populate_one(Path(one), planned, store, options, profiles),
-    )
+    with reading(options) as seen:
+        planned = make_plan(seen, profiles, places)
+        store = Store(options.store)
+        built = each(
+            [str(place) for place in places],
+            lambda one: _populate_one(Path(one), planned, store, options, profiles),
+        )
     refused = tuple(Outcome[bool](one.zonepath, error=one.error) for one in checked if one.error)
     return Populated(planned.plan, (*refused, *built), time.monotonic() - started)
 

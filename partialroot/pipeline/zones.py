@@ -115,7 +115,7 @@ def need_receipt(zonepath: Path) -> Receipt:
 
 def refuse_running(zonepath: Path) -> None:
     """Raise BusyError while a process lives in the zone."""
-    from partialroot.host.linux.processes import zone_processes
+    from partialroot.host.local import zone_processes
 
     root = zonepath / "root"
     living = zone_processes(root) if root.is_dir() else ()

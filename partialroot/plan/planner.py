@@ -18,7 +18,7 @@ from partialroot.model import (
     Plan,
     Selection,
 )
-from partialroot.paths import RootPath
+from partialroot.paths import RootPath, host_path
 from partialroot.plan.digest import digest
 
 AUTO = ("auto",)
@@ -103,6 +103,7 @@ def plan(
         missing=selection.missing,
         warnings=(*selection.warnings, *_losses(actions, facts, chooser)),
         settings=selection.settings,
+        views=selection.views,
     )
 
 
@@ -115,7 +116,7 @@ class _Chooser:
         self._facts = facts
         self._contents = contents
         self._sharing = sharing
-        self._source = selection.source
+        self._source, self._views = selection.source, selection.views
         self._tops = frozenset(selection.tops)
         self._points: dict[RootPath, str] = {}
         self._twins: dict[tuple[Layer, int, int], RootPath] = {}
@@ -205,13 +206,13 @@ class _Chooser:
     def _point(self, entry: Entry) -> str:
         """Return the mount point that holds the source file (or is it), remembered by directory."""
         assert entry.source is not None
-        top, directory = str(self._source).rstrip("/"), entry.source.parent
-        if top + entry.source in self._facts.mount_points:
-            return top + entry.source
+        place = RootPath(host_path(self._source, self._views, entry.source))
+        if place in self._facts.mount_points:
+            return place
+        directory = place.parent
         if directory not in self._points:
-            host = top + directory
             self._points[directory] = max(
-                (point for point in self._facts.mount_points if RootPath(host).is_below(point)),
+                (point for point in self._facts.mount_points if directory.is_below(point)),
                 key=len,
                 default="/",
             )

@@ -7,7 +7,7 @@ the system, and what is opened must be the inode that lstat(2) saw before.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from posixpath import normpath
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from partialroot import globs
 from partialroot.errors import SourceError
-from partialroot.model import FileType, Node
+from partialroot.model import NOTHING, FileType, Node
 from partialroot.paths import ROOT, RootPath
 
 MOST_LINKS = 40
@@ -44,17 +44,20 @@ class Resolved(NamedTuple):
 class Tree:
     """The files below ``root``, as a process that is chrooted into it would see them.
 
-    ``hidden`` are canonical paths that searches leave out (the store). ``unreadable`` collects the paths
-    that could not be looked at for want of permission: for the tree they do not exist. Raises SourceError
-    when ``root`` is no directory.
+    ``hidden`` are canonical paths that searches leave out (the store), ``views`` the places on the host of
+    files that something is mounted over. ``unreadable`` collects the paths that could not be looked at for
+    want of permission: for the tree they do not exist. Raises SourceError when ``root`` is no directory.
     """
 
-    def __init__(self, root: Path, hidden: Iterable[RootPath] = ()) -> None:
+    def __init__(
+        self, root: Path, hidden: Iterable[RootPath] = (), views: Mapping[str, str] = NOTHING
+    ) -> None:
         real = os.path.realpath(root)
         if not os.path.isdir(real):
             raise SourceError("the source is not a directory", path=str(root))
         self.root = Path(real)
         self.hidden = frozenset(hidden)
+        self.views = views
         self.unreadable: set[RootPath] = set()
         self._prefix = "" if real == "/" else real
         self._nodes: dict[str, Node | None] = {}
@@ -62,7 +65,10 @@ class Tree:
 
     def host(self, path: RootPath) -> Path:
         """Return the path of the host for a canonical path of the root."""
-        return Path(self._prefix + path)
+        return Path(self._host(path))
+
+    def _host(self, path: str) -> str:
+        return self.views.get(path) or self._prefix + path
 
     def lstat(self, path: RootPath) -> Node | None:
         """Return what is at ``path``: its parents' symlinks are followed, its own is not."""
@@ -233,6 +239,8 @@ class Tree:
 
     def _node_of(self, entry: "os.DirEntry[str]", path: RootPath) -> Node | None:
         """Return what a directory's entry is, None when it vanished or may not be looked at."""
+        if path in self.views:
+            return self._node(path)
         try:
             return _node(entry.stat(follow_symlinks=False), entry.path)
         except OSError as error:
@@ -245,7 +253,7 @@ class Tree:
             return self._nodes[path]
         except KeyError:
             pass
-        place = self._prefix + path
+        place = self._host(path)
         node = None
         try:
             node = _node(os.lstat(place), place)
@@ -300,9 +308,9 @@ class Tree:
     def _open_quietly(self, path: RootPath) -> int:
         """Open without changing the atime; only the owner and CAP_FOWNER may (open(2))."""
         try:
-            return os.open(self._prefix + path, _OPEN | _NOATIME)
+            return os.open(self._host(path), _OPEN | _NOATIME)
         except PermissionError:
-            return os.open(self._prefix + path, _OPEN)
+            return os.open(self._host(path), _OPEN)
 
 
 def _unfollowed(here: RootPath, todo: list[str]) -> RootPath:

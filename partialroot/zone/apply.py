@@ -157,7 +157,7 @@ class ZoneBuilder:
         top = os.open(ROOT, fs.DIRECTORY, dir_fd=new)
         try:
             where = self._site.zonepath / ROOT
-            layer = LayerBuilder(top, plan.source, where, self._site.lost_owners)
+            layer = LayerBuilder(top, plan, where, self._site.lost_owners)
             layer.build(private_actions(plan))
         finally:
             os.close(top)

@@ -115,7 +115,7 @@ class Change:
         top = os.open(ROOT, fs.DIRECTORY, dir_fd=new)
         try:
             site = self._site
-            layer = LayerBuilder(top, self._plan.source, site.zonepath / ROOT, site.lost_owners)
+            layer = LayerBuilder(top, self._plan, site.zonepath / ROOT, site.lost_owners)
             layer.build(self._decision.staged)
         finally:
             os.close(top)

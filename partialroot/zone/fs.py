@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import ApplyError
+from partialroot.host import local
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASSED = DIRECTORY | getattr(os, "O_PATH", 0)  # searched, not read
@@ -226,7 +227,9 @@ def set_link_meta(at: int, name: str, meta: Meta) -> None:
 
 
 def xattr_names(fd: int) -> list[str]:
-    """Return the names of a file's xattrs; none where the file system has no such thing."""
+    """Return the names of a file's xattrs; none where the file system, or illumos, has no such thing."""
+    if not hasattr(os, "listxattr"):
+        return []
     try:
         return os.listxattr(fd)
     except OSError as error:
@@ -303,6 +306,8 @@ def allow_owner(at: int, name: str) -> None:
     found = os.stat(name, dir_fd=at, follow_symlinks=False)
     if found.st_mode & 0o700 == 0o700:
         return
+    if not hasattr(os, "O_PATH"):  # illumos, where only root makes zones: it needs no rights
+        raise PermissionError(errno.EACCES, "its owner may not change it", name)
     handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
     try:
         announce("chmod", name)
@@ -311,13 +316,20 @@ def allow_owner(at: int, name: str) -> None:
         os.close(handle)
 
 
-def mount_id(fd: int) -> int:
-    """Return what tells the mounts of one file system apart (Linux: proc(5), fdinfo); else its device."""
+def mount_id(fd: int) -> tuple[int, str]:
+    """Return what tells apart what is mounted: on Linux its number (proc(5), fdinfo), else device and type.
+
+    A loopback mount of illumos shows the device of what lies below it, but its own type (zones facts 4.1).
+    """
+    found = os.fstat(fd)
+    kind: str | None = getattr(found, "st_fstype", None)
+    if kind is not None:
+        return found.st_dev, kind
     try:
         with open(f"/proc/self/fdinfo/{fd}") as lines:
-            return next(int(line.split()[1]) for line in lines if line.startswith("mnt_id:"))
+            return next(int(line.split()[1]) for line in lines if line.startswith("mnt_id:")), "mount"
     except (FileNotFoundError, StopIteration):
-        return os.fstat(fd).st_dev
+        return found.st_dev, ""
 
 
 # --- to disk ----------------------------------------------------------------------------------------
@@ -332,6 +344,9 @@ def sync(fd: int, name: str) -> None:
 def sync_all(fd: int, name: str) -> None:
     """Have everything of the file system that holds ``fd`` on the disk: one call for a whole batch."""
     announce("syncfs", name)
+    if local.is_illumos():
+        os.sync()  # of ZFS it returns when all is written (zfs_vfsops.c, zfs_sync)
+        return
     import ctypes
 
     call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)

@@ -91,7 +91,7 @@ def _build(
     fs.make_own_directory(home, fresh)
     top = os.open(fresh, fs.DIRECTORY, dir_fd=home)
     try:
-        builder = LayerBuilder(top, plan.source, plan.image_home / fresh, lost_owners)
+        builder = LayerBuilder(top, plan, plan.image_home / fresh, lost_owners)
         builder.build(plan.shared)
         fs.create_file(top, receipt.MANIFEST, receipt.dump_manifest(builder.records))
         fs.create_file(top, *reasons)
@@ -284,6 +284,6 @@ def _linked(zonepath: Path) -> Path | None:
 
 
 def _is_mounted(path: Path) -> bool:
-    from partialroot.host.linux import processes
+    from partialroot.host import local
 
-    return bool(processes.other_mounts(path))
+    return local.is_shown(path)

@@ -30,7 +30,7 @@ def fill(plan: Plan, site: Site, request: Request) -> Receipt:
     image = ensure_image(plan, site.store, site.lost_owners) if plan.digest else None
     top = fs.open_directory(site.zonepath / ROOT)
     try:
-        layer = LayerBuilder(top, plan.source, site.zonepath / ROOT, site.lost_owners)
+        layer = LayerBuilder(top, plan, site.zonepath / ROOT, site.lost_owners)
         layer.build(private_actions(plan))
     finally:
         os.close(top)

@@ -18,6 +18,7 @@ from partialroot.model import (
     Plan,
     Record,
 )
+from partialroot.paths import host_path
 from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs
 
@@ -41,16 +42,16 @@ def lost_sentence(path: str, xattr: str) -> str:
 class LayerBuilder:
     """Carries out the actions of one layer below the open directory ``top``.
 
-    ``source`` is the source's root and ``where`` the directory that ``top`` is, both on the host;
+    ``plan`` says where files come from, and ``where`` is the directory on the host that ``top`` is;
     ``lost_owners`` are those that cannot be given to a file here. After :meth:`build`, ``records`` holds
     what was measured and ``lost`` a sentence for each xattr that could not be kept.
     """
 
-    def __init__(self, top: int, source: Path, where: Path, lost_owners: frozenset[tuple[int, int]]) -> None:
+    def __init__(self, top: int, plan: Plan, where: Path, lost_owners: frozenset[tuple[int, int]]) -> None:
         self.records: list[Record] = []
         self.lost: list[str] = []
         self._dirs = Dirs(top)
-        self._source = "" if str(source) == "/" else str(source)
+        self._source, self._views = plan.source, plan.views
         self._where = where
         self._lost_owners = lost_owners
         self._directories: list[Action] = []
@@ -88,9 +89,12 @@ class LayerBuilder:
     def _failure(self, error: OSError, action: Action) -> ApplyError:
         """Return what to tell: a source file that is gone, or what failed where it was to be."""
         source = action.entry.source
-        if isinstance(error, FileNotFoundError) and error.filename == f"{self._source}{source}":
+        if source and isinstance(error, FileNotFoundError) and error.filename == self._host(source):
             return ApplyError("vanished from the source meanwhile", path=source, hint="try again")
         return fs.failed(error, f"{self._where}{action.entry.path}")
+
+    def _host(self, source: str) -> str:
+        return host_path(self._source, self._views, source)
 
     # --- one method each ------------------------------------------------------------------------
 
@@ -98,7 +102,7 @@ class LayerBuilder:
         if action.twin is not None:
             fs.link(action.twin.relative, at, name, self._dirs.top)
         else:
-            fs.link(self._source + str(action.entry.source), at, name)
+            fs.link(self._host(str(action.entry.source)), at, name)
         found = os.stat(name, dir_fd=at, follow_symlinks=False)
         if action.twin is None:
             _check_unchanged(found, action.entry)
@@ -112,7 +116,7 @@ class LayerBuilder:
         return self._from_source(action, at, name, lambda source, fd: fs.copy(source, fd, size, name))
 
     def _from_source(self, action: Action, at: int, name: str, fill: Callable[[int, int], None]) -> Record:
-        source = os.open(self._source + str(action.entry.source), fs.SOURCE)
+        source = os.open(self._host(str(action.entry.source)), fs.SOURCE)
         try:
             _check_unchanged(os.fstat(source), action.entry)
             record = self._new_file(action, at, name, lambda fd: fill(source, fd))

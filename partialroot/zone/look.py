@@ -24,7 +24,7 @@ TOO_DEEP = f"deeper than {MAX_DEPTH}"
 REPLACED = "replaced while it was looked at"
 
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_PLACE: int = getattr(os, "O_PATH", 0) | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE: int = getattr(os, "O_PATH", _FILE) | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
 
 
@@ -95,7 +95,7 @@ def walk(root: int, enter: Callable[[Found], bool] = lambda found: True) -> Gene
             level.close()
 
 
-def _descend(levels: list[_Level], found: Found, mount: int) -> str:
+def _descend(levels: list[_Level], found: Found, mount: tuple[int, str]) -> str:
     """Add the level of a directory that was found; return why that cannot be, else ""."""
     if len(levels) > MAX_DEPTH:
         return TOO_DEEP

@@ -1,12 +1,12 @@
 """The state of a zone: broken > drifted > stale > current, and because of what."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 from partialroot.errors import PartialRootError, SourceError
-from partialroot.model import FileType, Finding, Receipt, Record
+from partialroot.model import NOTHING, FileType, Finding, Receipt, Record
 from partialroot.paths import RootPath
 from partialroot.plan.policy import PRIVATE_HOME
 from partialroot.source.tree import Tree
@@ -18,9 +18,13 @@ MOST_LINES = 20
 
 
 class Known:
-    """What one command has found out already; zones share images and sources."""
+    """What one command has found out already; zones share images and sources.
 
-    def __init__(self) -> None:
+    ``views`` returns where the files of a source are that something is mounted over.
+    """
+
+    def __init__(self, views: Callable[[Path], Mapping[str, str]] = lambda source: NOTHING) -> None:
+        self._views = views
         self.images: Images = Images()
         self.stale: dict[tuple[str, str], tuple[str, ...]] = {}
         self.trees: dict[str, Tree] = {}
@@ -28,7 +32,7 @@ class Known:
     def tree(self, source: str) -> Tree:
         """Return the source at ``source``; SourceError when it is gone."""
         if source not in self.trees:
-            self.trees[source] = Tree(Path(source))
+            self.trees[source] = Tree(Path(source), views=self._views(Path(source)))
         return self.trees[source]
 
 

@@ -6,6 +6,7 @@
     STORE/zones/KEY         the register: one small file per zone
     STORE/locks/NAME        flock(2)ed, with the owner's process id in it
     STORE/journal/KEY       what a populate, refresh or remove under way is about to do
+    STORE/views/NAME        illumos: where a command sees a source without what is mounted over its files
 
 KEY is made from the zonepath. A lock is held by the kernel for as long as its owner lives, so a dead
 owner's lock is free.
@@ -182,6 +183,12 @@ class Store:
         """Hold the lock under which an image is built, replaced or removed."""
         name = f"image-{zone_key(home / digest)}"
         with self._lock(name, str(home / digest), wait_seconds):
+            yield
+
+    @contextmanager
+    def lock_view(self, name: str) -> Iterator[None]:
+        """Hold the lock of a view (``pipeline.live``) while it is mounted; BusyError if another does."""
+        with self._lock(f"view-{name}", str(self.root / "views" / name), 0.0):
             yield
 
     @contextmanager

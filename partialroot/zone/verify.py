@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from partialroot.errors import NoReceiptError, ZonepathError
+from partialroot.host import local
 from partialroot.model import FileType, Finding, Node, Receipt, Record
 from partialroot.paths import ROOT, RootPath
 from partialroot.zone import fs, look
@@ -26,7 +27,6 @@ MOST_EXTRA = 100
 """So many new files of one directory are named; the others are counted."""
 
 _CONTENT = frozenset({"size", "target", "content", "xattrs"})
-_NODEV: int = getattr(os, "ST_NODEV", 0)
 
 
 class Images:
@@ -292,13 +292,11 @@ def _why_wrong(receipt: Receipt, found: look.Found) -> str:
         ours = os.lstat(f"{receipt.image}{found.path}")
         mounted = look.open_directory(found.parent, found.path.name, found.node)
         try:
-            flags = os.fstatvfs(mounted).f_flag
+            unprotected = local.why_unprotected(mounted, f"{receipt.zonepath}/root{found.path}")
         finally:
             os.close(mounted)
     except OSError as error:
         return error.strerror or str(error)
     if (found.node.dev, found.node.ino) != (ours.st_dev, ours.st_ino):
         return "something else"
-    if not flags & os.ST_RDONLY:
-        return "mounted writable"
-    return "" if flags & _NODEV == _NODEV else "mounted with devices"
+    return unprotected

@@ -6,19 +6,9 @@ A process of another user is skipped where we are not root; one that ends meanwh
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from partialroot.host.linux.mountinfo import escape, parse, read, read_text
-
-
-class Process(NamedTuple):
-    """A process by its number here (not in the zone's pid namespace), and its command line as one text.
-
-    The process chose that text: make it terminal-safe before it is shown.
-    """
-
-    pid: int
-    command: str
+from partialroot.host.process import Process
 
 
 def zone_processes(root: Path) -> tuple[Process, ...]:

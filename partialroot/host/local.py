@@ -1,0 +1,64 @@
+"""Which system this host runs, and what every stage asks of it, whichever that is.
+
+The modules of the other system are not even imported: they may need what this one's Python lacks.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from partialroot.host.process import Process
+from partialroot.model import HostFacts, Selection
+
+
+def is_illumos() -> bool:
+    """Whether this host runs illumos: then its own files may be a source that is alive."""
+    return sys.platform == "sunos5"
+
+
+def zone_processes(root: Path) -> tuple[Process, ...]:
+    """Return the processes that live in the zone whose root is the directory ``root``."""
+    if is_illumos():
+        from partialroot.host.illumos import processes
+
+        return processes.zone_processes(root)
+    from partialroot.host.linux import processes as of_linux
+
+    return of_linux.zone_processes(root)
+
+
+def is_shown(directory: Path) -> bool:
+    """Whether a directory, or something below it, is mounted somewhere: then it must not go yet."""
+    if is_illumos():
+        from partialroot.host.illumos import mnttab
+
+        return mnttab.is_shown(mnttab.read(), directory)
+    from partialroot.host.linux import processes
+
+    return bool(processes.other_mounts(directory))
+
+
+def why_unprotected(descriptor: int, path: str) -> str:
+    """Return why the mount at ``path``, open as ``descriptor``, is not safe from a zone; "" if it is."""
+    if is_illumos():
+        from partialroot.host.illumos import mnttab
+
+        return mnttab.why_unprotected(mnttab.read().at(path))
+    flags, nodev = os.fstatvfs(descriptor).f_flag, getattr(os, "ST_NODEV", 0)
+    if not flags & os.ST_RDONLY:
+        return "mounted writable"
+    return "" if flags & nodev == nodev else "mounted with devices"
+
+
+def probe(
+    selection: Selection, store: Path, zonepaths: Sequence[Path], *, into_root: bool = False
+) -> HostFacts:
+    """Return what this host offers for building a selection (``host.facts.probe``)."""
+    if is_illumos():
+        from partialroot.host.illumos.facts import probe as probe_illumos
+
+        return probe_illumos(selection, store, zonepaths, into_root=into_root)
+    from partialroot.host.linux.facts import probe as probe_linux
+
+    return probe_linux(selection, store, zonepaths, into_root=into_root)
