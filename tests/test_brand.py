@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -122,6 +124,29 @@ def test_package_is_described() -> None:
     from partialroot import __version__
 
     assert described["VERSION"] == f'"{__version__}"'
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built from a copy of what it is made of."""
+    place = tmp_path_factory.mktemp("wheel")
+    for name in ("partialroot", "manifests", "docs"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(CHECKOUT / name, place / name, symlinks=True, ignore=ignore)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(CHECKOUT / name, place)
+    build = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", build], cwd=place, check=True, capture_output=True)
+    (built,) = place.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+@pytest.mark.parametrize("page", ["partialroot.8", "partial-root.7"])
+def test_manual_pages_are_in_the_wheel(wheel: zipfile.ZipFile, page: str) -> None:
+    """Where pip puts them below its prefix: share/man."""
+    place = f".data/data/share/man/man{page[-1]}/{page}"
+    (name,) = (name for name in wheel.namelist() if name.endswith(place))
+    assert wheel.read(name) == (CHECKOUT / "docs/man" / page).read_bytes()
 
 
 @needs("mandoc")
