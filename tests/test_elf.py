@@ -78,7 +78,7 @@ def judged(path: str) -> Elf | None:
 
 def _compared(elf: Elf) -> Elf:
     """Return what both readers say: not where in the file things are, nor what only illumos reads."""
-    return elf._replace(dlopen=(), strings=(0, 0), symbols=(0, 0), last_path=None)
+    return elf._replace(dlopen=(), strings=(0, 0), last_path=None)
 
 
 def _machine(path: str) -> int:

@@ -12,6 +12,7 @@ from itertools import takewhile
 from operator import itemgetter
 from typing import NamedTuple
 
+from partialroot.closure import openers
 from partialroot.errors import SourceError
 
 MAGIC = b"\x7fELF"
@@ -22,7 +23,7 @@ _SYMBOL_BUDGET = 1 << 26  # the names and symbols of a large program, like node
 
 _HEAD = 4096
 _EXECUTABLE, _SHARED = 2, 3
-_LOAD, _DYNAMIC, _INTERP, _NOTE = _SEGMENTS = (1, 2, 3, 4)
+_LOAD, _DYNAMIC, _INTERP, _NOTE = 1, 2, 3, 4
 # Sizes in bytes.
 _WINDOW = 512
 _MOST_HEADERS = 1 << 16  # the kernel takes no more than one page of them
@@ -38,9 +39,11 @@ _NEED_KINDS = {_NEEDED: "needed", _AUXILIARY: "auxiliary", _FILTER: "filter"}
 # Tags of illumos. Other systems have given these numbers other meanings, so they count only in objects that
 # say they are its own: its ld marks every one (illumos: libld, EI_OSABI).
 _SOLARIS = 6
-_SOLARIS_KINDS = {0x7FFFFFFE: "needed", 0x6000000D: "auxiliary", 0x6000000F: "filter"}
+_SOLARIS_KINDS = _NEED_KINDS | {0x7FFFFFFE: "needed", 0x6000000D: "auxiliary", 0x6000000F: "filter"}
 _CONFIG, _POSITION = 0x6FFFFEFA, 0x6FFFFDFD
 _WHEN = {1: "lazy", 4: "deferred", 5: "deferred"}
+
+_OPENERS = [(name, name + b"\0") for name in openers.ALL]
 
 _tag = itemgetter(0)
 
@@ -71,9 +74,9 @@ class Elf(NamedTuple):
 
     ``flags`` is e_flags. ``needs`` are in the order of the file, which is the order of loading. ``dynamic``
     is False for a static program. ``dlopen`` holds the raw FDO notes about libraries opened at run time.
-    ``strings`` is where in the file all names are, and how many bytes; ``symbols`` where the table of symbols
-    and its hash table are. ``last_path`` is the DT_RPATH or DT_RUNPATH that comes last, ``config`` the
-    DT_CONFIG of illumos.
+    ``strings`` is where in the file all names are, and how many bytes. ``last_path`` is the DT_RPATH or
+    DT_RUNPATH that comes last. Only objects of illumos have ``config``, the DT_CONFIG, and ``opens``: which
+    functions that open others by name (module openers) they call.
     """
 
     abi: Abi
@@ -87,9 +90,9 @@ class Elf(NamedTuple):
     no_default: bool
     dlopen: tuple[bytes, ...]
     strings: tuple[int, int] = (0, 0)
-    symbols: tuple[int, int] = (0, 0)
     last_path: str | None = None
     config: str | None = None
+    opens: frozenset[bytes] = frozenset()
 
 
 class _Layout(NamedTuple):
@@ -119,13 +122,13 @@ _LAYOUTS = {
 }
 
 
-def read_elf(source: int | bytes) -> Elf | None:
+def read_elf(source: int | bytes, head: bytes | None = None) -> Elf | None:
     """Read a program or shared object from an open file descriptor, or from all of its bytes.
 
-    None when it is no ELF file, or one that no linker loads (a relocatable or a core file). Raises
-    SourceError when it says it is one but is damaged.
+    ``head`` is what :func:`read_head` has read of it already. None when it is no ELF file, or one that no
+    linker loads (a relocatable or a core file). Raises SourceError when it says it is one but is damaged.
     """
-    file = _File(source)
+    file = _File(source, BUDGET, head)
     ident = file.head[:16]
     if ident[:4] != MAGIC:
         return None
@@ -143,6 +146,11 @@ def read_elf(source: int | bytes) -> Elf | None:
     return _Reading(file, layout, abi, file.at(offset, count * size)).elf(flags, ident[7] == _SOLARIS)
 
 
+def read_head(descriptor: int) -> bytes:
+    """Return the first bytes of an open file, where most is that is looked for in an ELF file."""
+    return _pread(descriptor, _HEAD, 0)
+
+
 def mentions(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> bool:
     """Whether an open object defines or uses one of the symbols; of its names BUDGET bytes are read."""
     offset, size = elf.strings
@@ -152,29 +160,6 @@ def mentions(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> bool:
     return any(symbol + b"\0" in names for symbol in symbols)
 
 
-def imports(descriptor: int, elf: Elf, symbols: Iterable[bytes]) -> frozenset[bytes]:
-    """Return those of the symbols that an open object uses and others define; none when it is damaged."""
-    try:
-        return _imports(_File(descriptor, _SYMBOL_BUDGET), elf, symbols)
-    except SourceError:
-        return frozenset()
-
-
-def _imports(file: "_File", elf: Elf, symbols: Iterable[bytes]) -> frozenset[bytes]:
-    table, hashed = elf.symbols
-    if not (table and hashed):
-        return frozenset()
-    names = file.at(*elf.strings)
-    wanted = frozenset(one for one in symbols if one + b"\0" in names)
-    if not wanted:
-        return wanted
-    layout = _LAYOUTS[elf.abi.bits // 32, 1 if elf.abi.little else 2]
-    _, count, _ = layout.note.unpack(file.at(hashed, layout.note.size))
-    found: Iterator[tuple[int, int]] = layout.symbol.iter_unpack(file.at(table, count * layout.symbol.size))
-    used = {names[at : names.find(b"\0", at)] for at, section in found if section == 0}
-    return wanted & used
-
-
 def _damaged(why: str) -> SourceError:
     return SourceError(f"is a damaged ELF file: {why}")
 
@@ -182,10 +167,12 @@ def _damaged(why: str) -> SourceError:
 class _File:
     """Bytes at offsets, of a descriptor or of a buffer, within the budget."""
 
-    def __init__(self, source: int | bytes, budget: int = BUDGET) -> None:
-        self._source = source
+    def __init__(self, source: int | bytes, budget: int, head: bytes | None = None) -> None:
+        self.source = source
         self._left = budget
-        self.head = source[:_HEAD] if isinstance(source, bytes) else _pread(source, _HEAD, 0)
+        if head is None:
+            head = source[:_HEAD] if isinstance(source, bytes) else read_head(source)
+        self.head = head
 
     def spend(self, size: int) -> None:
         """Count bytes that are read or kept against the budget."""
@@ -200,10 +187,10 @@ class _File:
             raise _damaged("an offset in it is too large")
         if offset + size <= len(self.head):
             return self.head[offset : offset + size]
-        if isinstance(self._source, bytes):
-            data = self._source[offset : offset + size]
+        if isinstance(self.source, bytes):
+            data = self.source[offset : offset + size]
         else:
-            data = _pread(self._source, size, offset)
+            data = _pread(self.source, size, offset)
         if len(data) < size and not short:
             raise _damaged("it ends too early")
         return data
@@ -214,16 +201,6 @@ def _pread(descriptor: int, size: int, offset: int) -> bytes:
         return os.pread(descriptor, size, offset)
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror}") from None
-
-
-class _Segment(NamedTuple):
-    """A program header, as far as linkers look at it."""
-
-    kind: int
-    offset: int
-    address: int
-    size: int
-    align: int
 
 
 class _Strings:
@@ -257,11 +234,12 @@ class _Reading:
     def __init__(self, file: _File, layout: _Layout, abi: Abi, headers: bytes) -> None:
         self._file, self._layout, self._abi = file, layout, abi
         where, address, size, align = layout.columns
-        self._segments = [
-            _Segment(header[0], header[where], header[address], header[size], header[align])
-            for header in layout.segment.iter_unpack(headers)
-            if header[0] in _SEGMENTS
-        ]
+        # Of each kind of segment: offset, address, size and alignment.
+        self._segments: dict[int, list[tuple[int, int, int, int]]] = {}
+        for header in layout.segment.iter_unpack(headers):
+            if header[size]:
+                segment = header[where], header[address], header[size], header[align]
+                self._segments.setdefault(header[0], []).append(segment)
 
     def elf(self, flags: int, solaris: bool) -> Elf:
         """Put together what the program headers lead to."""
@@ -269,33 +247,35 @@ class _Reading:
         values = dict(entries)  # the last one of a tag counts, as in glibc
         strings = self._strings(values)
         text = strings.text
+        interpreter = self._interpreter()
         paths = [value for tag, value in entries if tag in (_RPATH, _RUNPATH)]
+        for_illumos = solaris or (interpreter is not None and interpreter.endswith("/ld.so.1"))
         return Elf(
             self._abi,
             flags,
-            self._interpreter(),
+            interpreter,
             bool(entries),
             text(values[_SONAME]) if _SONAME in values else None,
-            tuple(_needs(entries, _NEED_KINDS | _SOLARIS_KINDS if solaris else _NEED_KINDS, text)),
+            tuple(_needs(entries, _SOLARIS_KINDS if solaris else _NEED_KINDS, text)),
             text(values[_RPATH]) if _RPATH in values else None,
             text(values[_RUNPATH]) if _RUNPATH in values else None,
             bool(values.get(_FLAGS_1, 0) & _NODEFLIB),
             tuple(self._dlopen_notes()),
             (strings.offset, strings.size),
-            (self._offset(values.get(_SYMTAB, 0)), self._offset(values.get(_HASH, 0))),
             text(paths[-1]) if paths else None,
             text(values[_CONFIG]) if solaris and _CONFIG in values else None,
+            self._opens(values, strings) if for_illumos else frozenset(),
         )
 
-    def _of_kind(self, kind: int) -> Iterator[_Segment]:
-        return (segment for segment in self._segments if segment.kind == kind and segment.size)
+    def _of_kind(self, kind: int) -> Iterable[tuple[int, int, int, int]]:
+        return self._segments.get(kind, ())
 
     def _dynamic(self) -> list[tuple[int, int]]:
         """Return tag and value of the dynamic section's entries, up to the one that ends it."""
-        for segment in self._of_kind(_DYNAMIC):
+        for offset, _, size, _ in self._of_kind(_DYNAMIC):
             one = self._layout.dynamic
-            size = min(segment.size, _MOST_DYNAMIC) // one.size * one.size
-            entries: Iterator[tuple[int, int]] = one.iter_unpack(self._file.at(segment.offset, size))
+            size = min(size, _MOST_DYNAMIC) // one.size * one.size
+            entries: Iterator[tuple[int, int]] = one.iter_unpack(self._file.at(offset, size))
             return list(takewhile(_tag, entries))
         return []
 
@@ -306,25 +286,45 @@ class _Reading:
 
     def _offset(self, address: int) -> int:
         """Return where in the file an address is; 0 when it is nowhere."""
-        for segment in self._of_kind(_LOAD):
-            if segment.address <= address < segment.address + segment.size:
-                return address - segment.address + segment.offset
+        for offset, start, size, _ in self._of_kind(_LOAD):
+            if start <= address < start + size:
+                return address - start + offset
         return 0
 
+    def _opens(self, values: dict[int, int], strings: _Strings) -> frozenset[bytes]:
+        """Return the functions of module openers that are used and not defined here; none if damaged."""
+        table, hashed = self._offset(values.get(_SYMTAB, 0)), self._offset(values.get(_HASH, 0))
+        if not (table and hashed):
+            return frozenset()
+        file = _File(self._file.source, _SYMBOL_BUDGET, self._file.head)
+        try:
+            names = file.at(strings.offset, strings.size)
+            wanted = frozenset([name for name, ended in _OPENERS if ended in names])
+            return wanted and wanted & self._undefined(file, names, table, hashed)
+        except SourceError:
+            return frozenset()
+
+    def _undefined(self, file: _File, names: bytes, table: int, hashed: int) -> set[bytes]:
+        """Return the names of the symbols that others define; the hash table says how many there are."""
+        note, symbol = self._layout.note, self._layout.symbol
+        _, count, _ = note.unpack(file.at(hashed, note.size))
+        found: Iterator[tuple[int, int]] = symbol.iter_unpack(file.at(table, count * symbol.size))
+        return {names[at : names.find(b"\0", at)] for at, section in found if section == 0}
+
     def _interpreter(self) -> str | None:
-        for segment in self._of_kind(_INTERP):
-            if segment.size > _MOST_PATH:
+        for offset, _, size, _ in self._of_kind(_INTERP):
+            if size > _MOST_PATH:
                 raise _damaged("the path of its interpreter is too long")
-            path, end, _ = self._file.at(segment.offset, segment.size).partition(b"\0")
+            path, end, _ = self._file.at(offset, size).partition(b"\0")
             if not end or not path:
                 raise _damaged("the path of its interpreter does not end")
             return path.decode("utf-8", "surrogateescape")
         return None
 
     def _dlopen_notes(self) -> Iterator[bytes]:
-        for segment in self._of_kind(_NOTE):
-            if segment.size <= _MOST_NOTES:
-                yield from self._notes(self._file.at(segment.offset, segment.size), segment.align)
+        for offset, _, size, align in self._of_kind(_NOTE):
+            if size <= _MOST_NOTES:
+                yield from self._notes(self._file.at(offset, size), align)
 
     def _notes(self, data: bytes, align: int) -> Iterator[bytes]:
         """Yield the descriptions of the FDO notes about dlopen; the first broken note ends the list."""

@@ -1,11 +1,10 @@
 """The source's files as the zone will see them: what is excluded is not there."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
-from partialroot.closure.elf import MAGIC, Elf, imports, mentions, read_elf
+from partialroot.closure.elf import MAGIC, Elf, mentions, read_elf, read_head
 from partialroot.closure.scripts import MOST
 from partialroot.errors import SourceError
 from partialroot.model import FileType, Node
@@ -27,10 +26,15 @@ class Found(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What is in a regular file: an ELF object, or its first bytes, as many as the kernel looks at."""
+    """What is in a regular file: an ELF object, or of a script as many bytes as the kernel looks at."""
 
     elf: Elf | None
     head: bytes
+
+
+NOTHING = Content(None, b"")
+
+_Answer = TypeVar("_Answer")
 
 
 class Files:
@@ -51,7 +55,6 @@ class Files:
         self._found: dict[str, Found | None] = {}
         self._contents: dict[RootPath, Content] = {}
         self._mentions: dict[tuple[RootPath, tuple[bytes, ...]], bool] = {}
-        self._imports: dict[tuple[RootPath, frozenset[bytes]], frozenset[bytes]] = {}
 
     def find(self, name: str) -> Found | None:
         """Return what is at an absolute path; None when nothing is, or when the zone does not want it."""
@@ -71,38 +74,28 @@ class Files:
         try:
             return self._contents[found.real]
         except KeyError:
-            content = self._contents[found.real] = self._read(found)
+            content = self._contents[found.real] = self._with_opened(found, _read) or NOTHING
             return content
 
     def mentions(self, found: Found, elf: Elf, symbols: tuple[bytes, ...]) -> bool:
         """Whether an object defines or uses one of the symbols."""
         key = (found.real, symbols)
         if key not in self._mentions:
-            with self._opened(found) as descriptor:
-                self._mentions[key] = descriptor is not None and mentions(descriptor, elf, symbols)
+            answer = self._with_opened(found, lambda descriptor: mentions(descriptor, elf, symbols))
+            self._mentions[key] = bool(answer)
         return self._mentions[key]
 
-    def imports(self, found: Found, elf: Elf, symbols: frozenset[bytes]) -> frozenset[bytes]:
-        """Return those of the symbols that an object uses and others define."""
-        key = (found.real, symbols)
-        if key not in self._imports:
-            with self._opened(found) as descriptor:
-                self._imports[key] = frozenset() if descriptor is None else imports(descriptor, elf, symbols)
-        return self._imports[key]
-
-    @contextmanager
-    def _opened(self, found: Found) -> Iterator[int | None]:
-        """Open a file for a while; None when it cannot be read."""
+    def _with_opened(self, found: Found, read: Callable[[int], _Answer]) -> _Answer | None:
+        """Return what is read from a file; None, and a trouble, when it cannot be or is damaged."""
         try:
             descriptor = self.tree.open_node(found.real, found.node)
+            try:
+                return read(descriptor)
+            finally:
+                os.close(descriptor)
         except SourceError as error:
             self.troubles[found.real] = error.message
-            yield None
-            return
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+            return None
 
     def text(self, name: str) -> str | None:
         """Return a whole text file, the zone's own or the source's; None when there is none or it is huge."""
@@ -153,12 +146,10 @@ class Files:
         node = self.tree.resolve(here).node
         return None if node is None else Found(name, here, node, tuple(links), tuple(crossed))
 
-    def _read(self, found: Found) -> Content:
-        with self._opened(found) as descriptor:
-            if descriptor is not None:
-                try:
-                    head = os.pread(descriptor, MOST, 0)
-                    return Content(read_elf(descriptor) if head.startswith(MAGIC) else None, head)
-                except SourceError as error:
-                    self.troubles[found.real] = error.message
-        return Content(None, b"")
+
+def _read(descriptor: int) -> Content:
+    """Read what is in an open file."""
+    head = read_head(descriptor)
+    if head.startswith(MAGIC):
+        return Content(read_elf(descriptor, head), b"")
+    return Content(None, head[:MOST] if head.startswith(b"#!") else b"")

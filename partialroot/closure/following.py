@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+from partialroot.closure import openers
 from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
 from partialroot.closure.linker import AnyLinker, Linkers
@@ -21,7 +22,6 @@ ISAEXEC = "/usr/lib/isaexec"
 """The program that is linked to the name of each that exists for several instruction sets."""
 
 EXCLUDED = " (excluded)"
-_ISAEXEC = frozenset((b"isaexec",))
 _Kind = TypeVar("_Kind", bound=AnyLinker)
 
 
@@ -160,7 +160,7 @@ class Following:
             return []
         original = self.files.file(ISAEXEC)
         is_link = original is not None and _inode(original) == _inode(found)
-        if not (is_link or self.files.imports(found, elf, _ISAEXEC)):
+        if not (is_link or elf.opens & openers.ISAEXEC):
             return []
         places = [f"{found.real.parent}/{isa}/{found.real.name}" for isa in ISALIST]
         for place in filter(self._executable, places):

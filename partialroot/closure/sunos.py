@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from partialroot.closure import openers
 from partialroot.closure.following import Following, grown
 from partialroot.closure.linker.sunos import Sunos
 from partialroot.closure.modules import sunos_conf, sunos_nss, sunos_pam
@@ -14,42 +15,19 @@ _CRYPT_CONF = "/etc/security/crypt.conf"
 
 
 class _Use(NamedTuple):
-    """What is opened for objects that use one of the symbols: ``files``, and the modules ``table`` names."""
+    """What is opened for who calls one of the functions: ``files``, and the modules that ``table`` names."""
 
-    symbols: frozenset[bytes]
+    functions: frozenset[bytes]
     files: tuple[str, ...]
     table: str = ""
     modules: Callable[[str, int], tuple[str, ...]] = lambda text, bits: ()
 
 
 _USES = (
-    # libc, gen/crypt.c and libsecdb: the modules for every hash a password may have.
-    _Use(
-        frozenset((b"crypt", b"crypt_gensalt", b"crypt_genhash_impl")),
-        (_CRYPT_CONF, "/etc/security/policy.conf"),
-        _CRYPT_CONF,
-        sunos_conf.crypt_modules,
-    ),
-    # libnsl, netdir/netdir.c: programs that use transports other than the built-in ones.
-    _Use(
-        frozenset(
-            b"t_open netdir_getbyname netdir_getbyaddr rpcb_set rpcb_getaddr svc_create svc_tp_create "
-            b"svc_tli_create clnt_create clnt_tp_create clnt_tli_create".split()
-        ),
-        (_NETCONFIG,),
-        _NETCONFIG,
-        sunos_conf.transport_modules,
-    ),
-    # libnsl, nss/gethostbyname_r.c, and libsocket: no name is looked up without it.
-    _Use(
-        frozenset(
-            b"getaddrinfo getnameinfo gethostbyname gethostbyaddr gethostbyname_r gethostbyaddr_r "
-            b"getipnodebyname getipnodebyaddr getservbyname getservbyport".split()
-        ),
-        (_NETCONFIG,),
-    ),
+    _Use(openers.HASHING, (_CRYPT_CONF, "/etc/security/policy.conf"), _CRYPT_CONF, sunos_conf.crypt_modules),
+    _Use(openers.TRANSPORTING, (_NETCONFIG,), _NETCONFIG, sunos_conf.transport_modules),
+    _Use(openers.RESOLVING, (_NETCONFIG,)),
 )
-_SYMBOLS = frozenset[bytes]().union(*(use.symbols for use in _USES))
 
 
 def name_services(walk: Following, databases: Iterable[Item], nsswitch: str) -> None:
@@ -85,9 +63,8 @@ def openings(walk: Following) -> None:
     for linker, library in grown(walk.libraries):
         if not isinstance(linker, Sunos):
             continue
-        used = walk.files.imports(library.found, library.elf, _SYMBOLS)
         for use in _USES:
-            if use.symbols & used and (use, linker.bits) not in done:
+            if use.functions & library.elf.opens and (use, linker.bits) not in done:
                 done.add((use, linker.bits))
                 _open(walk, linker, use, Reason("dlopen", library.found.real))
 

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from partialroot.closure.elf import Elf
+from partialroot.closure.elf import Elf, Need
 from partialroot.closure.files import Files, Found
 from partialroot.closure.linker import crle
 from partialroot.closure.linker.common import Choice, Library
+from partialroot.paths import RootPath
 
 X86, X86_64 = 3, 62
 LINKERS = {X86: "/lib/ld.so.1", X86_64: "/lib/amd64/ld.so.1"}
@@ -53,7 +54,10 @@ def kernel_name(interpreter: str) -> str:
 
 
 class Sunos:
-    """The search of ld.so.1 for objects of one class; ``config`` is a program's own configuration file."""
+    """The search of ld.so.1 for objects of one class; ``config`` is a program's own configuration file.
+
+    ``needs`` remembers, for who loads objects, what those need and where it was found.
+    """
 
     def __init__(self, files: Files, interpreter: Found | None, like: Elf, config: str | None = None) -> None:
         self.files = files
@@ -65,6 +69,7 @@ class Sunos:
         self._file = files.file(config or _CONFIG[like.abi.machine])
         self._config = self._read_config()
         self._choices: dict[tuple[str, tuple[str, ...], bool], Choice] = {}
+        self.needs: dict[RootPath, list[tuple[Need, list[Choice]]]] = {}
 
     @property
     def preload(self) -> tuple[str, ...]:

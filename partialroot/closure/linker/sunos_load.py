@@ -5,7 +5,9 @@ its inode only, not by its name. Most needs of illumos' own objects are lazy: lo
 """
 
 from collections import deque
+from collections.abc import Iterable
 
+from partialroot.closure import openers
 from partialroot.closure.elf import Need
 from partialroot.closure.linker.common import Absent, Choice, Edge, Library
 from partialroot.closure.linker.sunos import Sunos
@@ -13,8 +15,7 @@ from partialroot.paths import RootPath
 
 _SET_ID = 0o6000
 _OPENED = {"nss_dns.so.1": "libresolv.so.2"}  # nsswitch/dns/common/dns_mt.c
-_DIGESTING = frozenset((b"sem_open", b"shm_open", b"mq_open"))
-_DIGESTS = "libmd.so.1"  # what libc opens for these
+_DIGESTS = "libmd.so.1"
 
 
 class SunosMap:
@@ -46,7 +47,8 @@ class SunosMap:
         self._add(library, soft=False)
         if library.elf.interpreter is not None and not self._secure:
             for name in self._linker.preload:
-                self._follow(Need("needed", name), library, soft=False)
+                need = Need("needed", name)
+                self._follow(need, self._choices(need, library), library, soft=False)
         self._run()
 
     def open(self, name: str, rule: str, origin: str) -> Library | None:
@@ -61,10 +63,9 @@ class SunosMap:
 
     def follow_openings(self) -> None:
         """Load what is known to be opened at run time, and does not work without."""
-        files = self._linker.files
         for library in list(self._known.values()):
             name = _OPENED.get(library.found.real.name)
-            if name is None and files.imports(library.found, library.elf, _DIGESTING):
+            if name is None and library.elf.opens & openers.DIGESTING:
                 name = _DIGESTS
             if name is not None:
                 self.open(name, "dlopen", library.found.real)
@@ -77,21 +78,37 @@ class SunosMap:
             if library.found.real in self._followed:
                 continue
             self._followed.add(library.found.real)
-            for need in library.elf.needs:
-                if not (need.when and self._lean):
-                    self._follow(need, library, soft or bool(need.when))
+            for need, choices in self._needs(library):
+                self._follow(need, choices, library, soft or bool(need.when))
         self.absent = [self._loaded_before(one) for one in self.absent]
 
-    def _follow(self, need: Need, caller: Library, soft: bool) -> None:
-        """Load one need; a filter may name several objects, of which one at least must be there."""
+    def _needs(self, library: Library) -> Iterable[tuple[Need, list[Choice]]]:
+        """Return what an object needs and where that is found.
+
+        That is the same in every program, except in those with set-id: there it depends on what is loaded.
+        """
+        needs = library.elf.needs
+        if self._lean:
+            needs = tuple(need for need in needs if not need.when)
+        if self._secure:
+            return ((need, self._choices(need, library)) for need in needs)
+        known = self._linker.needs.get(library.found.real)
+        if known is None:
+            known = [(need, self._choices(need, library)) for need in needs]
+            self._linker.needs[library.found.real] = known
+        return known
+
+    def _choices(self, need: Need, caller: Library) -> list[Choice]:
+        """Find what one need names: a filter may name several objects."""
+        if need.kind == "needed":
+            return [self._choose(need.name, caller)]
+        names = [name for name in need.name.split(":") if not self._linker.is_interpreter(name)]
+        return [self._choose(name, caller) for name in names]
+
+    def _follow(self, need: Need, choices: list[Choice], caller: Library, soft: bool) -> None:
+        """Load what a need leads to: of a filter's objects one at least must be there."""
         origin = caller.found.real
         rule = "needed" if need.kind == "needed" else "filter"
-        names = [need.name] if rule == "needed" else need.name.split(":")
-        choices = [
-            self._choose(name, caller)
-            for name in names
-            if rule == "needed" or not self._linker.is_interpreter(name)
-        ]
         for choice in choices:
             self._take(choice, rule, origin, soft)
         if choices and need.kind != "auxiliary" and not any(choice.library for choice in choices):
