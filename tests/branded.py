@@ -14,8 +14,10 @@ STORE = "/be/var/lib/partialroot"
 # What a test changes is the source, which is / on a real system, and with it the store.
 HOOK = """#!{python} -IB
 import sys
-sys.path.insert(0, {checkout!r})
+sys.path[:0] = [{checkout!r}, {checkout!r} + "/tests"]
 from pathlib import Path
+import sunos
+sunos.become()
 from partialroot.brand.hooks import main
 def options():
     from partialroot.pipeline.planning import Options

@@ -121,6 +121,8 @@ def _sha256(descriptor: int, size: int) -> str:
 
 def _xattrs(descriptor: int) -> tuple[tuple[str, bytes], ...]:
     """Return the attributes a copy carries (ACLs and capabilities are among them), sorted by name."""
+    if not hasattr(os, "listxattr"):  # illumos has none of Linux' kind
+        return NO_XATTRS
     try:
         names = os.listxattr(descriptor)
     except OSError as error:

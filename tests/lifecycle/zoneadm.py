@@ -53,11 +53,7 @@ class Zoneadm:
     def do_list(self) -> int:
         """zoneadm -z Z list [-p]"""
         self.verify_adm("list")
-        zone = self.zone
-        path = zone.zonepath.replace(":", "\\:")
-        ip_type = "excl" if zone.ip_type == "exclusive" else "shared"
-        number = "-" if zone.kernel == zone.state else "1"
-        print(f"{number}:{zone.name}:{zone.kernel}:{path}:{zone.uuid}:{zone.brand}:{ip_type}")
+        print(listed(self.zone))
         return 0
 
     def do_verify(self) -> int:
@@ -234,6 +230,22 @@ class Zoneadm:
         return 0
 
 
+def listed(zone: Zone) -> str:
+    """Return the line of ``list -p``; a zone that the kernel does not know has no number."""
+    path = zone.zonepath.replace(":", "\\:")
+    ip_type = "excl" if zone.ip_type == "exclusive" else "shared"
+    number = "-" if zone.kernel == zone.state else "1"
+    return f"{number}:{zone.name}:{zone.kernel}:{path}:{zone.uuid}:{zone.brand}:{ip_type}"
+
+
+def list_all(flags: str) -> None:
+    """``zoneadm list [-pc]``: the zones that the kernel knows, with ``-c`` all; no hook is asked."""
+    print("0:global:running:/::ipkg:shared" if "p" in flags else "global")
+    for zone in zones.all_zones():
+        if "c" in flags or zone.kernel != zone.state:
+            print(listed(zone) if "p" in flags else zone.name)
+
+
 def recursing() -> bool:
     """Whether zoneadm was started by a hook that was started by zoneadm, and so on (verify_adm and list)."""
     depth, pid = 0, os.getpid()
@@ -249,7 +261,7 @@ def main(argv: list[str]) -> int:
     os.chdir("/")
     os.umask(0o22)
     if argv[:1] == ["list"]:
-        print("\n".join(["global", *(zone.name for zone in zones.all_zones())]))
+        list_all("".join(argv[1:]))
         return 0
     flag, name, subcommand, *rest = argv
     zone = zones.load(name)
