@@ -9,6 +9,8 @@ from sources import write
 from spaces import mounts_below
 from treedump import differences, dump
 
+from partialroot.zone.store import PARTS
+
 OLD = """
 files = ["/usr/bin/tool", "/usr/bin/rise", "/etc/hosts", "/srv"]
 [directories."/var/app"]
@@ -87,25 +89,24 @@ class Place:
         zones = self.zone.parent
         zone = [line for line in dump(zones, times=times) if line[:2] != "/ "] if zones.exists() else []
         if not times:
-            zone = [line for line in zone if not line.startswith("/web/receipt.json ")] + self.receipt()
+            zone = _without(zone, "/web/receipt.json") + _untimed(self.zone / "receipt.json")
         return [*zone, *mounts_below(self.top), *self.look_at_store()]
-
-    def receipt(self) -> list[str]:
-        """Return the receipt without the times at which files were written: no two runs have the same."""
-        try:
-            return [re.sub(r"\b[0-9]{19}\b", "TIME", (self.zone / "receipt.json").read_text())]
-        except FileNotFoundError:
-            return []
 
     def look_at_store(self) -> list[str]:
         if not self.store.exists():
             return []
         lines = dump(self.store, times=False, skip=("/locks", "/contents.sqlite", "/contents.sqlite-journal"))
-        return [line for line in lines if line.split(" ")[0] not in ("/", "/images", "/zones", "/journal")]
+        before = [path.relative_to(self.store) for path in self.store.glob("previous/*/receipt.json")]
+        lines = _without(lines, "/", *(f"/{part}" for part in PARTS), *(f"/{path}" for path in before))
+        return [*lines, *(line for path in before for line in _untimed(self.store / path))]
 
     def trials(self) -> list[Path]:
         """Return the links that were made to try whether one can, by who died before removing them."""
         return [path for path in self.top.glob("made/**/.*") if TRIAL.fullmatch(path.name)]
+
+    def drop_trials(self) -> None:
+        for trial in self.trials():
+            trial.unlink()
 
     def judge(self, before: list[str], after: list[str]) -> str:
         """Return whether all is as before or as after; neither fails the test."""
@@ -114,3 +115,15 @@ class Place:
             return "before"
         assert differences(after, self.look()) == []
         return "after"
+
+
+def _without(lines: list[str], *paths: str) -> list[str]:
+    return [line for line in lines if line.split(" ")[0] not in paths]
+
+
+def _untimed(receipt: Path) -> list[str]:
+    """Return a receipt without the times at which files were written: no two runs have the same."""
+    try:
+        return [re.sub(r"\b[0-9]{19}\b", "TIME", receipt.read_text())]
+    except FileNotFoundError:
+        return []

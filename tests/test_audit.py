@@ -223,7 +223,7 @@ def test_an_image_that_cannot_be_read_is_a_finding(zone: Ready) -> None:
 
 # --- places -------------------------------------------------------------------------------------------
 
-PLACES = ["zone", "store", "store/zones", "store/images", "store/locks", "store/journal"]
+PLACES = ["zone", "store", "store/zones", "store/images", "store/locks", "store/journal", "store/previous"]
 
 
 @pytest.mark.parametrize("place", PLACES)

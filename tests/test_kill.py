@@ -39,8 +39,7 @@ def through(place: Place) -> tuple[list[str], list[Point]]:
 def recovered(place: Place) -> None:
     """Give the next command: it says in one line what it did, if there was anything to do."""
     was_begun = any((place.store / "journal").glob("*[!w]")) if place.store.exists() else False
-    for trial in place.trials():  # who swept them: test_a_trial_that_was_killed_leaves_nothing
-        trial.unlink()
+    place.drop_trials()  # who swept them: test_a_trial_that_was_killed_leaves_nothing
     done = run(*place.next())
     lines = [line for line in done.err.splitlines() if " an interrupted " in line]
     verb = "remove" if place.verb == "remove" else "populate"
@@ -72,6 +71,7 @@ def test_recovery_killed_at_each_effect(place: Place) -> None:
     before, kills = place.prepare(), 0
     for number in range(len(points) % 7, len(points), 7):
         killed_at(number, points[number], *place.words)
+        place.drop_trials()
         second = 0
         while died(place, second):
             second += 1

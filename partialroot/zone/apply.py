@@ -1,22 +1,23 @@
 """Makes a zone at a zonepath, and takes it away: each one transaction."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from partialroot.errors import BusyError, NoReceiptError
+from partialroot.errors import BusyError, ConflictError, NoReceiptError
 from partialroot.model import Plan, Receipt, Request
-from partialroot.zone import fs, journal, receipt, transaction
+from partialroot.zone import fs, journal, previous, receipt, transaction
 from partialroot.zone.change import Change
 from partialroot.zone.image import ensure_image, is_intact
 from partialroot.zone.journal import Binds, Intent, Step
 from partialroot.zone.layer import LayerBuilder, private_actions
+from partialroot.zone.rollback import Rollback
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, dump_config, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
 
-__all__ = ["Site", "create", "recover", "refuse_foreign_mounts", "remove", "update"]
+__all__ = ["Site", "create", "recover", "refuse_foreign_mounts", "remove", "roll_back", "update"]
 
 ROOT_MODE = 0o755
 
@@ -44,8 +45,17 @@ def create(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] |
     return builder.receipt
 
 
-def update(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] | None, old: Receipt) -> bool:
+def update(
+    plan: Plan,
+    site: Site,
+    request: Request,
+    config: Mapping[str, Any] | None,
+    old: Receipt,
+    tell: Callable[[Change], object] = lambda change: None,
+) -> bool:
     """Make the zone that ``old`` describes what ``plan`` says; return whether anything had to be done.
+
+    ``tell`` is given what will be done, before it is.
 
     Private files that the tenant edited are kept and the new ones put beside as ``NAME.new``; the new
     receipt's warnings name them. Where nothing differs there is no effect but that missing mounts come
@@ -54,18 +64,42 @@ def update(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] |
     """
     refuse_foreign_mounts(site, old)
     with _hidden_shown(plan, site, old):
-        change = Change(plan, site, request, config, old)
+        change = Change(plan, site, request, None if config is None else dump_config(config), old)
         is_needed = not change.is_nothing
         if is_needed:
+            tell(change)
             transaction.run(site.store, change.intent, site.mounter, change.build)
     return _mount(site, change.binds) or is_needed
 
 
+def roll_back(site: Site, old: Receipt, tell: Callable[[Change], object] = lambda change: None) -> None:
+    """Make the zone that ``old`` describes what it was before its last change; that can be undone likewise.
+
+    Files that the tenant edited since are kept as :func:`update` keeps them. The caller holds the zone's
+    lock, has recovered earlier work and seen that no process lives in the zone. Raises ConflictError or
+    BusyError before anything is touched, ApplyError when all is undone.
+    """
+    refuse_foreign_mounts(site, old)
+    before = previous.read(site.store, site.zonepath)
+    if before is None:
+        raise ConflictError(
+            "it was never changed: there is nothing to go back to",
+            path=str(site.zonepath),
+            hint="only what a refresh or populate has changed can come back",
+        )
+    with _hidden_shown(before.receipt, site, old):
+        change = Rollback(before, site, old)
+        tell(change)
+        transaction.run(site.store, change.intent, site.mounter, change.build)
+    _mount(site, change.binds)
+
+
 @contextmanager
-def _hidden_shown(plan: Plan, site: Site, old: Receipt) -> Iterator[None]:
+def _hidden_shown(plan: Plan | Receipt, site: Site, old: Receipt) -> Iterator[None]:
     """Take the mounts away first where they hide what the plan is about, or show a damaged image."""
     binds = site.binds(old)
-    is_needed = set(old.mounts) != set(plan.tops) or (old.image and not is_intact(Path(old.image)))
+    tops = plan.mounts if isinstance(plan, Receipt) else plan.tops
+    is_needed = set(old.mounts) != set(tops) or (old.image and not is_intact(Path(old.image)))
     if not (binds and site.mounter and is_needed):
         yield
         return
@@ -108,6 +142,7 @@ def remove(site: Site, made: Receipt) -> None:
         made=tuple(map(str, registered.made)) if registered else (),
         binds_before=site.binds(made),
         image_before=made.image,
+        image_dropped=previous.image_of(site.store, site.zonepath),
     )
     transaction.run(site.store, intent, site.mounter, lambda _: None)
 

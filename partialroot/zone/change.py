@@ -2,30 +2,48 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from partialroot.model import Plan, Receipt, Request
-from partialroot.zone import fs, journal, receipt, transaction
-from partialroot.zone.converge import decide
-from partialroot.zone.image import ensure_image, is_intact, reasons_of
+from partialroot.model import Plan, Receipt, Record, Request
+from partialroot.paths import RootPath
+from partialroot.zone import difference, fs, journal, previous, receipt, transaction
+from partialroot.zone.converge import Decision, decide, inside
+from partialroot.zone.difference import Difference
+from partialroot.zone.image import Image, ensure_image, is_intact, reasons_of
 from partialroot.zone.journal import Intent, Step
 from partialroot.zone.layer import LOST, LayerBuilder
-from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, dump_config, image_path, make_receipt
+from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
 
 
-class Change:
-    """What makes an existing zone what a plan says: decided when made, built by :meth:`build`."""
+class Brought(NamedTuple):
+    """What bringing a zone to another state comes to, or would come to: paths as the zone sees them.
 
-    def __init__(
-        self, plan: Plan, site: Site, request: Request, config: Mapping[str, Any] | None, old: Receipt
-    ) -> None:
+    ``digests`` are the images' before and after. What is ``changed`` may also be only as it should have been
+    before. ``kept`` are files that the zone edited, each with the place of the new one if it was put beside.
+    """
+
+    digests: tuple[str | None, str | None]
+    added: tuple[RootPath, ...]
+    removed: tuple[RootPath, ...]
+    changed: tuple[RootPath, ...]
+    kept: tuple[tuple[RootPath, RootPath | None], ...]
+
+
+class Change:
+    """What makes an existing zone what a plan says: decided when made, built by :meth:`build`.
+
+    ``config`` is what ``config.json`` shall hold.
+    """
+
+    def __init__(self, plan: Plan, site: Site, request: Request, config: bytes | None, old: Receipt) -> None:
         self._plan, self._site, self._request, self._old = plan, site, request, old
-        self._config = None if config is None else dump_config(config)
+        self._config = config
         self._image = image_path(plan)
+        self._private = difference.private(plan, old, site.lost_owners)
         self.binds = site.binds_of(plan)
         zone = fs.open_directory(site.zonepath)
         try:
@@ -33,11 +51,14 @@ class Change:
             self._steps = (*self._image_step(zone), *self._config_step(zone))
             root = os.open(ROOT, fs.DIRECTORY, dir_fd=zone)
             try:
-                self._decision = decide(plan, old, root, site.lost_owners)
+                self._decision = self._decide(root)
             finally:
                 os.close(root)
         finally:
             os.close(zone)
+
+    def _decide(self, root: int) -> Decision:
+        return decide(self._plan, self._old, root, self._site.lost_owners)
 
     def _image_step(self, zone: int) -> Iterator[Step]:
         found = fs.status(zone, IMAGE)
@@ -47,7 +68,7 @@ class Change:
 
     def _config_step(self, zone: int) -> Iterator[Step]:
         found = fs.status(zone, CONFIG)
-        now = fs.read(zone, CONFIG) if found else None
+        now = self._config_before = fs.read(zone, CONFIG) if found else None
         if now != self._config:
             yield Step(CONFIG, hold=found is not None, put=self._config is not None)
 
@@ -67,26 +88,56 @@ class Change:
         )
 
     @property
+    def is_new(self) -> bool:
+        """Whether the zone becomes something else, and not only again what it was meant to be."""
+        return bool(self._steps or any(self._private))
+
+    def brought(self, records: Iterable[Record]) -> Brought:
+        """Return what this comes to; ``records`` are those of the image that the zone has now."""
+        same_image = (self._old.image, self._old.digest) == (self._image, self._plan.digest)
+        shared = (
+            Difference() if same_image else difference.shared(self._plan, records, self._site.lost_owners)
+        )
+        edited, found = self._decision.edited, shared + self._private
+        touched = (one.path for one in self._decision.touched.values() if one.before != one.after)
+        done = {inside(path) for path in (*(step.path for step in self._decision.steps), *touched)}
+        known = {*found.added, *found.removed, *filter(None, edited.values())}
+        return Brought(
+            (self._old.digest, self._plan.digest),
+            tuple(path for path in found.added if path not in edited),
+            tuple(path for path in found.removed if path not in edited),
+            tuple(sorted({*found.changed, *done} - known - edited.keys())),
+            tuple(sorted(edited.items())),
+        )
+
+    @property
     def intent(self) -> Intent:
         """Return what is written to the journal."""
-        registered = self._site.store.registered(self._site.zonepath)
+        store, zonepath = self._site.store, self._site.zonepath
+        registered = store.registered(zonepath)
         return Intent(
             verb="populate",
-            zonepath=str(self._site.zonepath),
+            zonepath=str(zonepath),
             before=journal.digest(self._before),
             steps=(*self._decision.steps, *self._steps),
-            touched=(*touch_zonepath(self._site.zonepath), *self._decision.touched.values()),
+            touched=(*touch_zonepath(zonepath), *self._decision.touched.values()),
             made=tuple(map(str, registered.made)) if registered else (),
             binds_before=self._site.binds(self._old),
             binds_after=self.binds,
             image_before=self._old.image,
             image_after=self._image,
+            image_dropped=previous.image_of(store, zonepath) if self.is_new else None,
         )
 
-    def build(self, new: int) -> bytes:
-        """Build what the steps put; return the receipt."""
+    def _ensure_image(self) -> Image | None:
         plan = self._plan
-        image = ensure_image(plan, self._site.store, self._site.lost_owners) if plan.digest else None
+        return ensure_image(plan, self._site.store, self._site.lost_owners) if plan.digest else None
+
+    def build(self, new: int, *, keeps: bool = True) -> bytes:
+        """Build what the steps put, keep what they replace, so that it can come back; return the receipt."""
+        image = self._ensure_image()
+        if self.is_new and keeps:
+            self._keep_previous()
         layer = self._build_staged(new) if self._decision.staged else None
         for step in self._steps:
             if step.put and step.path == IMAGE:
@@ -95,12 +146,36 @@ class Change:
                 fs.create_file(new, CONFIG, self._config or b"")
         built = [one for one in layer.records if one.path not in self._decision.beside] if layer else []
         lost = [*(image.lost if image else ()), *(layer.lost if layer else ()), *self._decision.notes]
-        records = [*self._decision.kept, *built]
         return receipt.dump(
             make_receipt(
-                plan, self._site.zonepath, self._request, image, records, [*lost, *self._lost_before()]
+                self._plan,
+                self._site.zonepath,
+                self._request,
+                image,
+                self._records(built),
+                [*lost, *self._lost_before()],
             )
         )
+
+    def _records(self, built: Iterable[Record]) -> list[Record]:
+        """Return what the new receipt shall have: what is kept, and what was built."""
+        return [*self._decision.kept, *built]
+
+    def _keep_previous(self) -> None:
+        """Keep the receipt, and what the steps move out of the root or write over."""
+        held = {inside(step.path) for step in self._decision.steps if step.hold}
+        replaced = [one for one in self._old.entries if held & {one.path, *one.path.ancestors}]
+        is_new_config = any(step.path == CONFIG for step in self._steps)
+        zone = fs.open_directory(self._site.zonepath)
+        try:
+            root = os.open(ROOT, fs.DIRECTORY, dir_fd=zone)
+            try:
+                config = self._config_before if is_new_config else None
+                previous.write(self._site.store, self._old, config, root, replaced)
+            finally:
+                os.close(root)
+        finally:
+            os.close(zone)
 
     def _lost_before(self) -> Iterator[str]:
         """Yield the warnings about xattrs of what is not written anew."""

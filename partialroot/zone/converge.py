@@ -23,7 +23,8 @@ class Decision:
     """What is to be done in the root.
 
     ``staged`` is built below ``.partialroot-new`` and moved by ``steps``. ``kept`` are the records of what
-    stays; ``beside`` the ``NAME.new`` that no receipt records; ``notes`` is what the user should know.
+    stays; ``beside`` the ``NAME.new`` that no receipt records; ``edited`` says of each file that the tenant
+    edited where the new one is, None if nowhere; ``notes`` is what the user should know.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class Decision:
         self.staged: list[Action] = []
         self.kept: list[Record] = []
         self.beside: set[RootPath] = set()
+        self.edited: dict[RootPath, RootPath | None] = {}
         self.notes: list[str] = []
 
     @property
@@ -52,6 +54,11 @@ def decide(plan: Plan, old: Receipt, root: int, lost_owners: frozenset[tuple[int
 def place(path: RootPath) -> str:
     """Return a path of the root as one below the zonepath."""
     return "root" if path == ROOT else f"root{path}"
+
+
+def inside(place: str) -> RootPath:
+    """Return the path of the root that :func:`place` made this of."""
+    return RootPath(place.removeprefix("root") or "/")
 
 
 class _Deciding:
@@ -161,8 +168,10 @@ class _Deciding:
         disk = None if path in self._wanted else self._look(path)
         if path in self._wanted or (disk is not None and disk.type not in LEAF_TYPES):
             self._decision.notes.append(f"{action.entry.path}: edited in the zone and kept as it is")
+            self._decision.edited[action.entry.path] = None
             return
         self._decision.notes.append(f"{action.entry.path}: edited in the zone and kept; see {path}")
+        self._decision.edited[action.entry.path] = path
         moved = _alone(action._replace(entry=action.entry._replace(path=path)))
         if disk is None or not self._has_content(moved, disk):
             self._decision.beside.add(path)
@@ -181,6 +190,7 @@ class _Deciding:
             if self._is_ours(path, record, disk):
                 self._removable.add(path)
             elif disk.type is not FileType.DIR:
+                self._decision.edited[path] = None
                 self._decision.notes.append(
                     f"{path}: edited in the zone and kept, though not wanted any more"
                 )

@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.errors import BusyError, NoReceiptError, StoreError
+from partialroot.errors import BusyError, ConflictError, NoReceiptError, StoreError
 from partialroot.model import Action, FileType, Plan, Record
-from partialroot.zone import fs, journal, receipt
+from partialroot.zone import fs, journal, previous, receipt
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.layer import LayerBuilder
 from partialroot.zone.removal import remove
@@ -194,6 +194,17 @@ def _carry_reasons(home: int, digest: str) -> None:
         os.close(new)
 
 
+def use_image(store: Store, path: Path, reasons: str) -> Image:
+    """Return an image that was built before, for who goes back to it; ConflictError when it is damaged.
+
+    The caller's journal names it, so that nobody releases it meanwhile.
+    """
+    with store.lock_image(path.parent, path.name):
+        if not is_intact(path):
+            raise ConflictError("the image is gone, or not as it was built", path=str(path))
+    return Image(path, reasons, ())
+
+
 # --- an end -----------------------------------------------------------------------------------------
 
 
@@ -263,16 +274,20 @@ def _gone_name(digest: str) -> str:
 
 
 def _is_used(store: Store, path: Path, settled: Path | None) -> bool:
+    """Ask all who may use an image, until one does.
+
+    The order counts: a change under way goes from the journals to the register, and what it takes from there
+    is among what zones were before. Who begins to use an image takes its lock once his journal is written.
+    """
     try:
-        zones = store.zones()
-        intents = journal.all_intents(store)
+        return (
+            any(str(path) in one.images for one in journal.all_intents(store) if one.zonepath != str(settled))
+            or any(path in (*zone.images, _linked(zone.zonepath)) for zone in store.each_zone())
+            or str(path) in previous.images(store)
+            or _is_mounted(path)
+        )
     except (StoreError, BusyError):  # who cannot be asked may use it
         return True
-    return (
-        any(path in (zone.image, _linked(zone.zonepath)) for zone in zones)
-        or any(str(path) in intent.images for intent in intents if intent.zonepath != str(settled))
-        or _is_mounted(path)
-    )
 
 
 def _linked(zonepath: Path) -> Path | None:

@@ -54,7 +54,7 @@ def update(change: Change, site: Site) -> None:
             for step in steps:
                 if step.put:
                     make_parents(new, step.path)
-            data = change.build(new)
+            data = change.build(new, keeps=False)
             with Dirs(root) as dirs, Dirs(new) as fresh:
                 for step in steps:
                     _carry_out(dirs, fresh, step.path, hold=step.hold, put=step.put)

@@ -72,7 +72,7 @@ def make_receipt(
         mounts=plan.tops,
         entries=tuple(sorted(recorded, key=lambda record: record.path)),
         settings=plan.settings,
-        warnings=(*plan.warnings, *lost),
+        warnings=tuple(dict.fromkeys((*plan.warnings, *lost))),
         created=time.time(),
         version=__version__,
     )

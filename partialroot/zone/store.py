@@ -7,6 +7,7 @@
     STORE/locks/NAME        flock(2)ed, with the owner's process id in it
     STORE/journal/KEY       what a populate, refresh or remove under way is about to do
     STORE/views/NAME        illumos: where a command sees a source without what is mounted over its files
+    STORE/previous/KEY/     what a zone was before its last change (module previous)
 
 KEY is made from the zonepath. A lock is held by the kernel for as long as its owner lives, so a dead
 owner's lock is free.
@@ -27,7 +28,7 @@ from typing import NamedTuple
 from partialroot.errors import BusyError, StoreError
 from partialroot.zone import fs
 
-PARTS = ("images", "zones", "locks", "journal")
+PARTS = ("images", "zones", "locks", "journal", "previous")
 ROOT_STORE = Path("/var/lib/partialroot")
 POLL_SECONDS = 0.02
 
@@ -98,11 +99,21 @@ def _make_all(path: Path) -> None:
 
 
 class Registered(NamedTuple):
-    """A zone of the register: its path, its image's directory, and the directories we made for it."""
+    """A zone of the register: its path, its image's directory, and the directories we made for it.
+
+    ``staged``: a refresh waits until no process lives in the zone. It is the directory of the image that
+    it will use, "" if that is none; None when nothing waits.
+    """
 
     zonepath: Path
     image: Path | None
     made: tuple[Path, ...]
+    staged: str | None = None
+
+    @property
+    def images(self) -> tuple[Path | None, ...]:
+        """The images that the zone uses, and will use."""
+        return (self.image, Path(self.staged) if self.staged else None)
 
 
 class Store:
@@ -120,7 +131,7 @@ class Store:
 
     @contextmanager
     def directory(self, part: str) -> Iterator[int]:
-        """Yield a descriptor of ``images``, ``zones``, ``locks`` or ``journal``."""
+        """Yield a descriptor of one of PARTS."""
         fd = os.open(self.root / part, fs.DIRECTORY)
         try:
             yield fd
@@ -135,6 +146,7 @@ class Store:
             "format": 1,
             "image": None if zone.image is None else str(zone.image),
             "made": [str(path) for path in zone.made],
+            "staged": zone.staged,
             "zonepath": str(zone.zonepath),
         }
         with self.directory("zones") as at:
@@ -152,10 +164,15 @@ class Store:
 
     def zones(self) -> tuple[Registered, ...]:
         """Return all zones of the register, sorted by path."""
+        return tuple(sorted(self.each_zone(), key=lambda zone: zone.zonepath))
+
+    def each_zone(self) -> Iterator[Registered]:
+        """Yield the zones of the register, in no order: for who may find what he looks for early."""
         with self.directory("zones") as at:
-            keys = [name for name in os.listdir(at) if not name.endswith(fs.UNSAVED)]
-            found = [self._registered(at, key) for key in keys]
-        return tuple(sorted((zone for zone in found if zone), key=lambda zone: zone.zonepath))
+            for key in os.listdir(at):
+                zone = None if key.endswith(fs.UNSAVED) else self._registered(at, key)
+                if zone is not None:
+                    yield zone
 
     def _registered(self, at: int, key: str) -> Registered | None:
         data = fs.read(at, key)
@@ -165,7 +182,8 @@ class Store:
             document = json.loads(data)
             image = document["image"]
             made = tuple(Path(path) for path in document["made"])
-            return Registered(Path(document["zonepath"]), Path(image) if image else None, made)
+            staged = document.get("staged")
+            return Registered(Path(document["zonepath"]), Path(image) if image else None, made, staged)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             path = self.root / "zones" / key
             raise StoreError("the register cannot be read", path=str(path), hint=f"rm {path}") from error

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from partialroot.errors import ApplyError, BusyError, PartialRootError
-from partialroot.zone import fs, image, journal
+from partialroot.zone import fs, image, journal, previous
 from partialroot.zone.binds import Mounter
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.journal import Intent, Stamp, Step, Touched
@@ -108,7 +108,8 @@ def _settle(store: Store, intent: Intent, mounter: Mounter | None) -> bool:
         _finish(store, intent)
         return True
     _Work(intent, mounter).undo()
-    _forget(store, intent, intent.image_after, intent.image_before)
+    previous.discard(store, Path(intent.zonepath))
+    _forget(store, intent, unused=(intent.image_after,), used=intent.image_before)
     return False
 
 
@@ -270,17 +271,19 @@ def _finish(store: Store, intent: Intent) -> None:
     zonepath = Path(intent.zonepath)
     if removed:
         store.unregister(zonepath)
+        previous.forget(store, zonepath)
         _bequeath(store, _remove_directories(intent))
     else:
+        previous.adopt(store, zonepath)
         made = tuple(map(Path, intent.made))
         store.register(Registered(zonepath, _path(intent.image_after), made))
-    _forget(store, intent, intent.image_before, intent.image_after)
+    _forget(store, intent, unused=(intent.image_before, intent.image_dropped), used=intent.image_after)
 
 
-def _forget(store: Store, intent: Intent, unused: str | None, used: str | None) -> None:
-    """Release the image that this zone does not use (any more), then the journal."""
-    if unused is not None and unused != used:
-        image.release_image(store, Path(unused), settled=Path(intent.zonepath))
+def _forget(store: Store, intent: Intent, *, unused: tuple[str | None, ...], used: str | None) -> None:
+    """Release the images that this zone does not use (any more), then the journal."""
+    for one in sorted({one for one in unused if one is not None} - {used}):
+        image.release_image(store, Path(one), settled=Path(intent.zonepath))
     journal.erase(store, Path(intent.zonepath))
 
 
