@@ -135,6 +135,17 @@ def test_verbs_on_what_is_no_zone(place: Path) -> None:
         assert done.document["zones"][0]["zonepath"] == str(place / "none")
     status = partialroot("status", place / "none", "--store", place / "store", "--json", code=5)
     assert status.document["zones"][0]["state"] == "broken"
+    assert status.document["zones"][0]["exists"] is False
+
+
+def test_a_zone_whose_receipt_is_damaged_still_exists(place: Path) -> None:
+    words = ("--source", place / "source", "--store", place / "store")
+    partialroot("populate", place / "z", place / "app.toml", *words)
+    (place / "z/receipt.json").write_text("{}")
+    found = partialroot("status", place / "z", "--store", place / "store", "--json", code=5).document[
+        "zones"
+    ][0]
+    assert (found["state"], found["exists"], found["profiles"]) == ("broken", True, None)
 
 
 @pytest.fixture

@@ -217,6 +217,9 @@ def status_document(status: "ZoneStatus") -> Document:
         "zonepath": status.zonepath,
         "state": status.state,
         "because": list(status.because),
+        "exists": status.exists,
+        "profiles": None if status.profiles is None else list(status.profiles),
+        "image": status.image,
         "running": bool(status.processes),
         "processes": [{"pid": one.pid, "command": one.command} for one in status.processes],
     }

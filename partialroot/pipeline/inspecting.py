@@ -59,12 +59,19 @@ def audit(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]]
 
 
 class ZoneStatus(NamedTuple):
-    """A zone's state, because of what, and the processes that live in it."""
+    """A zone's state, because of what, and the processes that live in it.
+
+    ``exists`` is False where there is no zone of ours. ``profiles`` and ``image``, the digest, are what its
+    receipt says; None where that cannot be read, or the zone shares nothing.
+    """
 
     zonepath: str
     state: str
     because: tuple[str, ...]
     processes: tuple[Process, ...]
+    exists: bool
+    profiles: tuple[str, ...] | None
+    image: str | None
 
 
 def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
@@ -86,4 +93,6 @@ def _status_of(zonepath: Path, known: Known, under_way: bool) -> ZoneStatus:
         found, because = "broken", ("work on it was interrupted, or is under way", *because)
     root = zonepath / "root"
     processes = zone_processes(root) if root.is_dir() else ()
-    return ZoneStatus(str(zonepath), found, because, processes)
+    exists = under_way or receipt is not None
+    made = (receipt.profiles, receipt.digest) if isinstance(receipt, Receipt) else (None, None)
+    return ZoneStatus(str(zonepath), found, because, processes, exists, *made)
