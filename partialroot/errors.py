@@ -102,6 +102,12 @@ class NoReceiptError(PartialRootError):
     kind, code = "no-receipt", 2
 
 
+class TraceError(PartialRootError):
+    """What programs do cannot be watched here."""
+
+    kind, code = "trace", 2
+
+
 class ApplyError(PartialRootError):
     """An effect failed; what had been done was undone."""
 

@@ -66,7 +66,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     said: dict[str, Any] = {}
 
     def say(name: str, *words: str | Path, code: int | None = 0) -> None:
-        said[name] = partialroot(*words, "--json", "--store", store, code=code).document
+        options = ("--json", "--store", store)
+        said[name] = partialroot(words[0], *options, *words[1:], code=code).document
 
     say("refused", "populate", "base", code=2)
     said["error"] = {key: said["refused"][key] for key in ("error", "format")}
@@ -84,6 +85,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     say("status", "status", zone, code=None)
     say("halt", "halt", zone)
     say("remove", "remove", zone)
+    say("learn", "learn", "--out", top / "learned.toml", "--", "/bin/true", code=None)
     say("profiles-list", "profiles", "list")
     say("profiles-check", "profiles", "check", "base")
     return said
@@ -92,8 +94,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @needs("glibc")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_json_is_as_documented(documents: dict[str, Any], name: str) -> None:
-    if name == "boot" and "error" in documents["boot"]:
-        assert documents["boot"]["error"]["kind"] == "boot"
+    if name in ("boot", "learn") and "error" in documents[name]:
+        assert documents[name]["error"]["kind"] == {"boot": "boot", "learn": "trace"}[name]
         return
     assert not list(differences(EXAMPLES[name], documents[name], name))
 
@@ -103,7 +105,7 @@ def test_an_error_comes_with_the_keys_of_its_verb(documents: dict[str, Any]) -> 
     assert documents["refused"].keys() == documents["populate"].keys() | {"error"}
 
 
-@pytest.mark.parametrize("verb", ["populate", "plan", "closure", "explain", "status", "boot"])
+@pytest.mark.parametrize("verb", ["populate", "plan", "closure", "explain", "status", "boot", "learn"])
 def test_a_mistake_in_the_words_has_the_keys_of_its_verb(verb: str) -> None:
     """Also what the parser refuses, before it knows anything."""
     said = partialroot(verb, "--no-such-option", "--json", code=2).document

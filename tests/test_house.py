@@ -25,6 +25,7 @@ LAYERS = [
     ["source"],
     ["closure"],
     ["plan"],
+    ["learn"],
     ["host"],
     ["zone"],
     ["pipeline"],

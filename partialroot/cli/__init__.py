@@ -16,6 +16,7 @@ MODULES = {
     for module, verbs in {
         "building": ("populate", "plan", "remove", "closure", "profiles"),
         "looking": ("explain", "status", "verify", "audit"),
+        "learning": ("learn",),
         "operating": ("mount", "unmount", "boot", "halt"),
     }.items()
     for verb in verbs
@@ -30,21 +31,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words[0] if words else None
+    ours = words[: words.index("--")] if "--" in words else words  # learn's command has its own
+    as_json = "--json" in ours
     try:
         code = _run(words)
         sys.stdout.flush()
         return code
     except PartialRootError as error:
-        return _report(error, verb, as_json="--json" in words)
+        return _report(error, verb, as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: say no more
         return 1
     except OSError as error:  # what no stage had to expect: a disk that fails while a directory is read
         from partialroot.zone.fs import failed
 
-        return _report(failed(error, str(error.filename or "")), verb, as_json="--json" in words)
+        return _report(failed(error, str(error.filename or "")), verb, as_json=as_json)
     except KeyboardInterrupt:
-        return _report(ApplyError("interrupted"), verb, as_json="--json" in words)
+        return _report(ApplyError("interrupted"), verb, as_json=as_json)
 
 
 def _run(words: Sequence[str]) -> int:

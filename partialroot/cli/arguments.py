@@ -26,6 +26,7 @@ class Verb(NamedTuple):
     summary: str
     example: str
     add: Callable[[Parser], None]
+    takes_command: bool = False
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -49,7 +50,18 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-v", "--verbose", action="store_true", help="print every path")
     parser.add_argument("--store", metavar="DIR", help="where images and the register of zones live")
     verb.add(parser)
-    return parser.parse_intermixed_args(words[1:])
+    own, command = _without_command(words) if verb.takes_command else (words, ())
+    arguments = parser.parse_intermixed_args(own[1:])
+    arguments.command = command
+    return arguments
+
+
+def _without_command(words: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Return what comes before the first ``--``, and the command behind it."""
+    if "--" not in words:
+        return words, ()
+    at = words.index("--")
+    return words[:at], tuple(words[at + 1 :])
 
 
 def _refuse_unknown_verb(words: Sequence[str]) -> None:
@@ -146,6 +158,42 @@ def _verify(verb: Parser) -> None:
     verb.add_argument("--strict", action="store_true", help="edited and extra files count, too")
 
 
+def _probing(verb: Parser) -> None:
+    verb.add_argument(
+        "--probe",
+        metavar="URL|COMMAND",
+        action="append",
+        default=[],
+        dest="probes",
+        help="ask the service this, and wait until it answers (repeatable)",
+    )
+    verb.add_argument(
+        "--for", metavar="SECONDS", type=seconds, dest="seconds", help="go on for so long after that"
+    )
+
+
+def _learn(verb: Parser) -> None:
+    verb.add_argument("--out", metavar="FILE.toml", required=True, help="the profile to write")
+    verb.add_argument("--merge", metavar="FILE.toml", help="add to this profile; what it says stays")
+    verb.add_argument(
+        "--uses", metavar="PROFILE", action="append", help="a profile to build on (default: base)"
+    )
+    verb.add_argument(
+        "--trace", metavar="FILE", action="append", default=[], help="learn from what strace or truss wrote"
+    )
+    verb.add_argument(
+        "--secrets", action="store_true", help="name the secrets it reads, so that they are copied"
+    )
+    verb.add_argument(
+        "--wait", metavar="SECONDS", type=seconds, default=30.0, help="for each probe (default 30)"
+    )
+    _probing(verb)
+    _source_options(verb)
+    verb.add_argument(
+        "--manifests", metavar="DIR", action="append", default=[], help="look for profiles here first"
+    )
+
+
 def _boot(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what isolates the zone")
@@ -180,6 +228,12 @@ VERBS: Mapping[str, Verb] = {
     "boot": Verb("start zones", "boot /zones/web", _boot),
     "halt": Verb("stop zones", "halt /zones/web", _halt),
     "remove": Verb("take zones away, and images nobody uses", "remove /zones/web", _zone_words),
+    "learn": Verb(
+        "run a command, and write the profile of a zone for it",
+        "learn --out app.toml --probe http://127.0.0.1:8000/ -- node /srv/app/server.js 8000",
+        _learn,
+        takes_command=True,
+    ),
     "profiles": Verb("list, show or check profiles", "profiles check node", _profiles),
 }
 

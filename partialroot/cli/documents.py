@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.closure import Closure
     from partialroot.host.linux.boot import Booted
     from partialroot.pipeline.inspecting import ZoneStatus
+    from partialroot.pipeline.learning import Result
     from partialroot.zone.explain import Step
 
 Document = dict[str, Any]
@@ -46,6 +47,17 @@ _EMPTY: Mapping[str, Document] = {
     "populate": {**_PLAN, "zones": []},
     "closure": {"objects": [], "missing": []},
     "profiles": {"profile": None, "profiles": [], "missing": [], "warnings": []},
+    "learn": {
+        "profile": None,
+        "changed": False,
+        "text": None,
+        "added": [],
+        "lookups": 0,
+        "processes": 0,
+        "secrets": [],
+        "missing": [],
+        "warnings": [],
+    },
     "explain": {"zonepath": None, "path": None, "chain": []},
     "verify": {"zones": [], "findings": []},
     "audit": {"zones": [], "findings": []},
@@ -168,6 +180,23 @@ def closure_document(found: "Closure") -> Document:
         "objects": [one._asdict() for one in found.objects],
         "missing": [missing_document(one) for one in found.missing],
         **wanting(found.missing),
+    }
+
+
+def learn_document(file: str, changed: bool, result: "Result") -> Document:
+    """Describe what was learned, and the profile that says it."""
+    lines = result.learned.lines
+    return {
+        "profile": file,
+        "changed": changed,
+        "text": result.text,
+        "added": [{"key": one.key, "text": one.text, "why": one.why} for one in lines],
+        "lookups": len(result.trace.lookups),
+        "processes": result.trace.processes,
+        "secrets": list(result.secrets),
+        "missing": [missing_document(one) for one in result.missing],
+        "warnings": list(result.warnings),
+        **wanting(result.missing),
     }
 
 

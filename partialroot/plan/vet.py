@@ -9,6 +9,7 @@ from partialroot.plan.draft import Draft
 from partialroot.plan.policy import is_editable, layer_of
 from partialroot.source.packages import pristine
 from partialroot.source.secrets import is_closed, secret_reason
+from partialroot.source.tree import Tree
 
 _HEAD = 4096
 _KEY_SUFFIXES = (".pem", ".key")
@@ -27,7 +28,7 @@ def vet(draft: Draft, tops: tuple[RootPath, ...]) -> None:
         if node.type is not FileType.FILE or path in draft.granted:
             continue
         shared = layer_of(path, tops) is Layer.SHARED
-        why = _why_secret(draft, path, node, shared)
+        why = why_secret(draft.tree, path, node, shared=shared)
         if why is not None and path in draft.named:
             refused.append(f"{path} ({why})")
         elif why is not None:
@@ -50,11 +51,14 @@ def _refuse_global_only(draft: Draft) -> None:
         )
 
 
-def _why_secret(draft: Draft, path: RootPath, node: Node, shared: bool) -> str | None:
-    """Say why a file is a secret; it is opened only where its place and mode do not tell already."""
-    closed = path.is_below("/etc") and is_closed(draft.tree, path)
+def why_secret(tree: Tree, path: RootPath, node: Node, *, shared: bool) -> str | None:
+    """Say why a regular file is a secret, None if it is none; opened only where place and mode do not tell.
+
+    ``path`` is canonical; ``shared`` whether it lies where zones only read.
+    """
+    closed = path.is_below("/etc") and is_closed(tree, path)
     why = secret_reason(path, node, None, closed=closed)
-    head = None if why or (shared and not path.endswith(_KEY_SUFFIXES)) else _head(draft, path, node)
+    head = None if why or (shared and not path.endswith(_KEY_SUFFIXES)) else _head(tree, path, node)
     return why if head is None else secret_reason(path, node, head)
 
 
@@ -76,7 +80,7 @@ def _ship_or_drop(draft: Draft, path: RootPath, why: str, remedy: str) -> None:
         draft.drop(path, f"{path} is left out: {why}; {remedy}")
 
 
-def _head(draft: Draft, path: RootPath, node: Node) -> bytes:
+def _head(tree: Tree, path: RootPath, node: Node) -> bytes:
     """Return a file's first bytes: a private key begins with its kind. Most shared files are not opened."""
-    with os.fdopen(draft.tree.open_node(path, node), "rb") as file:
+    with os.fdopen(tree.open_node(path, node), "rb") as file:
         return file.read(_HEAD)

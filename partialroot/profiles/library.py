@@ -68,7 +68,10 @@ class Library:
 
     def compose(self, names: Sequence[str], parameters: Mapping[str, str]) -> Profile:
         """Return the profiles called so (or in files called so), and all they use, as one."""
-        asked = [self.find(name) for name in names]
+        return self.complete([self.find(name) for name in names], parameters)
+
+    def complete(self, asked: Sequence[Profile], parameters: Mapping[str, str]) -> Profile:
+        """Return profiles, and all they use, as one."""
         used: dict[str, Profile] = {}
         todo = list(asked)
         while todo:
