@@ -47,6 +47,10 @@ class Ground:
         self.environment = checkout_environment(top / "pycache")
         self.made = 0
 
+    def on(self, top: Path) -> "Ground":
+        """Return the same on another file system."""
+        return Ground(top, self.command[0], self.pairs)
+
     def fresh(self, name: str) -> Path:
         """Return a path that never was there."""
         self.made += 1
@@ -149,7 +153,7 @@ def peak(ground: Ground, *words: str | Path) -> float:
 
 
 @contextlib.contextmanager
-def own_ground() -> Iterator[tuple[Path, str]]:
+def own_ground(kind: str = "ext4") -> Iterator[tuple[Path, str]]:
     """Give the directory where all is measured, and words on what file system that is; nothing stays."""
     with tempfile.TemporaryDirectory(prefix="partialroot-bench-", dir="/var/tmp") as folder:
         if OWN_NAMESPACE not in os.environ:
@@ -158,9 +162,9 @@ def own_ground() -> Iterator[tuple[Path, str]]:
         image, top = Path(folder, "image"), Path(folder, "top")
         top.mkdir()
         subprocess.run(["truncate", "-s", "8G", image], check=True)
-        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        subprocess.run([f"mkfs.{kind}", "-q", image], check=True)
         subprocess.run(["mount", "-o", "loop", image, top], check=True)
         try:
-            yield top, "a new journalled ext4 on a loop device"
+            yield top, f"a new journalled {kind} on a loop device"
         finally:
             subprocess.run(["umount", "--lazy", top], check=True)
