@@ -141,7 +141,7 @@ def ratio(ground: Ground, theirs: Callable[[Ground], float], ours: Callable[[Gro
     ratios = [their / our for their, our in pairs]
     return Measured(
         their_median / our_median,
-        f"{their_median:.2f} s against {our_median:.3f} s; pairs {min(ratios):.1f} to {max(ratios):.1f}",
+        f"{their_median:.2f} s against {our_median:.3f} s; pairs {min(ratios):.3g} to {max(ratios):.3g}",
     )
 
 
