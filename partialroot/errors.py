@@ -68,7 +68,9 @@ class MissingError(PartialRootError):
 
     def __init__(self, missing: Sequence[Missing]) -> None:
         lines = [f"{m.name} (needed by {m.needed_by})" for m in missing]
-        super().__init__("missing from the source: " + ", ".join(lines))
+        packages = sorted({m.package for m in missing if m.package})
+        hint = f"install {', '.join(packages) or 'what is missing'}, or leave out what needs it"
+        super().__init__("missing from the source: " + ", ".join(lines), hint=hint)
         self.missing = tuple(missing)
 
 

@@ -217,6 +217,7 @@ def test_all_that_is_missing_is_said_at_once() -> None:
     with pytest.raises(MissingError) as caught:
         refuse_missing(selection(missing=missing))
     assert [one.name for one in caught.value.missing] == ["libx.so", "nod"]
+    assert caught.value.hint == "install libx, or leave out what needs it"
     refuse_missing(selection(missing=missing[2:]))
 
 

@@ -185,6 +185,7 @@ def test_all_that_is_missing_is_said_at_once_and_nothing_is_touched(
         "user or group nobody",
     }
     assert done.document["error"]["kind"] == "missing"
+    assert f"hint: {done.document['error']['hint']}" in done.err
     for one in done.document["missing"]:
         assert one["needed_by"].startswith("app.toml:")
         assert one["name"] in done.err

@@ -33,9 +33,9 @@ def say_error(error: PartialRootError) -> None:
     if isinstance(error, MissingError):
         say_missing(error.missing)
         say(f"error: {len(error.missing)} missing from the source; nothing was touched")
-        return
-    where = f"{error.path}: " if error.path else ""
-    say(f"error: {where}{error.message}")
+    else:
+        where = f"{error.path}: " if error.path else ""
+        say(f"error: {where}{error.message}")
     if error.hint:
         say(f"hint: {error.hint}")
 
