@@ -51,7 +51,13 @@ def test_options_may_stand_anywhere() -> None:
 def test_a_verb_nearly_right_is_named() -> None:
     with pytest.raises(UsageError) as caught:
         arguments.parse(["populat", "/a"])
-    assert caught.value.hint == "did you mean populate?"
+    assert caught.value.hint == "did you mean 'populate'?"
+
+
+def test_an_option_nearly_right_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        arguments.parse(["populate", "/a", "node", "--keep-gong"])
+    assert caught.value.hint == "did you mean '--keep-going'?"
 
 
 def test_every_verb_is_a_function_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:

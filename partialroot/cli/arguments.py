@@ -1,10 +1,12 @@
 """The command line: its verbs, its options, and what the words of ``populate`` mean."""
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from partialroot.errors import UsageError
+from partialroot.profiles.wording import suggestion
 
 RUNTIMES = ("auto", "runc", "bwrap", "chroot")
 METHODS = ("mount", "link", "clone", "copy")
@@ -16,8 +18,11 @@ class Parser(argparse.ArgumentParser):
     """Like argparse's, but a mistake is an error of ours, so that --json can report it."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError."""
-        raise UsageError(message, hint=f"see {self.prog} --help")
+        """Raise UsageError, naming the nearest option where there is none of that name."""
+        wrong = re.search(r"unrecognized arguments: .*?(--[^\s=]+)", message)
+        options = re.findall(r"--[a-z-]+", self.format_usage())
+        hint = suggestion(wrong[1], options, "options") if wrong else f"see {self.prog} --help"
+        raise UsageError(message, hint=hint)
 
 
 class Verb(NamedTuple):
@@ -36,20 +41,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """
     if not words or words[0] not in VERBS:
         _refuse_unknown_verb(words)
-        return _top_parser().parse_args(words)
+        return top_parser().parse_args(words)
     name, verb = words[0], VERBS[words[0]]
-    parser = Parser(
-        prog=f"partialroot {name}",
-        description=verb.summary,
-        epilog=f"example: partialroot {verb.example}",
-        allow_abbrev=False,
-    )
-    parser.set_defaults(verb=name)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print no report and no warnings")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print every path")
-    parser.add_argument("--store", metavar="DIR", help="where images and the register of zones live")
-    verb.add(parser)
+    parser = _filled(Parser(prog=f"partialroot {name}", **_about(verb)), name)
     own, command = _without_command(words) if verb.takes_command else (words, ())
     arguments = parser.parse_intermixed_args(own[1:])
     arguments.command = command
@@ -67,21 +61,33 @@ def _without_command(words: Sequence[str]) -> tuple[Sequence[str], tuple[str, ..
 def _refuse_unknown_verb(words: Sequence[str]) -> None:
     """Raise UsageError, naming the nearest verb, when the first word is none and no option either."""
     if words and not words[0].startswith("-"):
-        from difflib import get_close_matches
-
-        near = get_close_matches(words[0], VERBS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see partialroot --help"
-        raise UsageError(f"there is no verb {words[0]!r}", hint=hint)
+        raise UsageError(f"there is no verb {words[0]!r}", hint=suggestion(words[0], VERBS, "verbs"))
 
 
-def _top_parser() -> Parser:
-    """Return the parser for what is no verb: --help, --version, mistakes."""
+def top_parser() -> Parser:
+    """Return the parser of the whole command line: for help, mistakes, and the shells' completion."""
     top = Parser(prog="partialroot", description=_SUMMARY, allow_abbrev=False)
     top.add_argument("--version", action="store_true", help="print the version and nothing else")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for name, verb in VERBS.items():
-        verbs.add_parser(name, help=verb.summary)
+        _filled(verbs.add_parser(name, help=verb.summary, **_about(verb)), name)
     return top
+
+
+def _about(verb: Verb) -> dict[str, Any]:
+    example = f"example: partialroot {verb.example}"
+    return {"description": verb.summary, "epilog": example, "allow_abbrev": False}
+
+
+def _filled(parser: Parser, name: str) -> Parser:
+    """Add a verb's arguments to a parser, with those that every verb has."""
+    parser.set_defaults(verb=name)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no report and no warnings")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print every path")
+    parser.add_argument("--store", metavar="DIR", help="where images and the register of zones live")
+    VERBS[name].add(parser)
+    return parser
 
 
 def _source_options(verb: Parser) -> None:
