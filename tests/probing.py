@@ -10,8 +10,9 @@ from treedump import differences, dump
 from partialroot.host.facts import existing
 from partialroot.host.linux.facts import probe
 from partialroot.host.linux.mountinfo import read
-from partialroot.model import Entry, FileType, HostFacts, Layer, Node, Selection, ZoneSettings
+from partialroot.model import Entry, FileType, Layer, Node, Selection, ZoneSettings
 from partialroot.paths import RootPath
+from partialroot.plan.facts import HostFacts
 
 TYPES = {0o100000: FileType.FILE, 0o040000: FileType.DIR, 0o120000: FileType.SYMLINK}
 

@@ -13,7 +13,6 @@ from partialroot.model import (
     Content,
     Entry,
     FileType,
-    HostFacts,
     Layer,
     Method,
     Node,
@@ -23,6 +22,7 @@ from partialroot.model import (
     ZoneSettings,
 )
 from partialroot.paths import RootPath
+from partialroot.plan.facts import HostFacts
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 
 WHY = (Reason("file", "test.toml:1"),)

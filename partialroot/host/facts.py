@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from partialroot.host.scratch import Scratch
-from partialroot.model import FileType, HostFacts, Layer, Selection
+from partialroot.model import FileType, Layer, Selection
 from partialroot.paths import host_path
+from partialroot.plan.facts import HostFacts
 
 # These copy a file up to their upper layer instead of linking it; even to try would change the source.
 UNIONS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs", "fuse.unionfs"})

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from partialroot.host.process import Process
-from partialroot.model import HostFacts, Selection
+from partialroot.model import Selection
+from partialroot.plan.facts import HostFacts
 
 
 def is_illumos() -> bool:

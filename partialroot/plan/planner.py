@@ -12,7 +12,6 @@ from partialroot.model import (
     Content,
     Entry,
     FileType,
-    HostFacts,
     Layer,
     Method,
     Plan,
@@ -20,6 +19,7 @@ from partialroot.model import (
 )
 from partialroot.paths import RootPath, host_path
 from partialroot.plan.digest import digest
+from partialroot.plan.facts import HostFacts
 
 AUTO = ("auto",)
 _ALL = frozenset({Method.MOUNT, Method.LINK, Method.CLONE, Method.COPY})

@@ -7,7 +7,8 @@ from pathlib import Path
 from partialroot.host import facts
 from partialroot.host.illumos import mnttab
 from partialroot.host.scratch import Scratch
-from partialroot.model import HostFacts, Selection
+from partialroot.model import Selection
+from partialroot.plan.facts import HostFacts
 
 
 class IllumosScratch(Scratch):

@@ -6,7 +6,8 @@ from pathlib import Path
 from partialroot.host import facts
 from partialroot.host.linux.mountinfo import MountTable, read
 from partialroot.host.linux.trials import LinuxScratch
-from partialroot.model import HostFacts, Selection
+from partialroot.model import Selection
+from partialroot.plan.facts import HostFacts
 
 
 def probe(

@@ -1,0 +1,26 @@
+"""What the planner has to know of the host; it is found out before."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+
+class HostFacts(NamedTuple):
+    """What this host offers, found by trying. A reason in words stands where something is not offered.
+
+    ``links`` and ``clones`` are keyed by the mount point (on the host) that holds the source files: ""
+    means the trial worked into the image's home, else the value says why not. ``root_links`` and
+    ``root_clones`` say the same of the zonepath. Free space is in bytes and inodes.
+    """
+
+    image_home: Path
+    mount_points: tuple[str, ...]
+    links: Mapping[str, str]
+    clones: Mapping[str, str]
+    root_links: Mapping[str, str]
+    root_clones: Mapping[str, str]
+    no_mount: str
+    lost_owners: frozenset[tuple[int, int]]
+    link_max: int
+    free_image: tuple[int, int]
+    free_root: tuple[int, int]
