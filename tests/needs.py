@@ -228,6 +228,7 @@ NEEDS: dict[str, Need] = {
     "busybox": Need(_command("busybox", "true"), "busybox-static"),
     "node": Need(_command("node", "--eval", "0"), "nodejs"),
     "musl": Need(_command("musl-gcc", "-print-multi-lib"), "musl-tools gcc"),
+    "sshd": Need(_command("sh", "-c", "test -x /usr/sbin/sshd && ssh -V"), "openssh-server"),
     "nginx": Need(_command("nginx", "-v"), "nginx-light"),
     "mandoc": Need(lambda: _run("mandoc", stdin=".Dd Today\n"), "mandoc"),
     "ksh": Need(_command("ksh93", "-c", "true"), "ksh93u+m"),

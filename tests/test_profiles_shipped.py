@@ -22,7 +22,7 @@ from partialroot.source.packages import open_packages
 from partialroot.source.tree import Tree
 
 LIBRARY = Library([], "linux")
-NAMES = ("base", "blank", "nginx", "node", "python", "shell", "sparse", "static", "whole")
+NAMES = ("base", "blank", "nginx", "node", "python", "shell", "sparse", "sshd", "static", "whole")
 SERVING = [
     pytest.param("node", marks=needs("node")),
     pytest.param("python", marks=needs("python")),
