@@ -95,10 +95,10 @@ def test_in_the_store(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     zonepath = Path(EXAMPLE.zonepath)
     assert journal.read(store, zonepath) is None
-    journal.write(store, EXAMPLE)
+    journal.write(store, [EXAMPLE])
     assert journal.read(store, zonepath) == EXAMPLE
     assert journal.all_intents(store) == (EXAMPLE,)
     assert EXAMPLE.images == {"/s/images/d"}
-    journal.erase(store, zonepath)
-    journal.erase(store, zonepath)
+    journal.erase(store, [zonepath])
+    journal.erase(store, [zonepath])
     assert journal.all_intents(store) == ()

@@ -8,7 +8,8 @@ from typing import Any
 
 from partialroot.errors import BusyError, ConflictError, NoReceiptError
 from partialroot.model import Plan, Receipt, Request
-from partialroot.zone import fs, journal, previous, receipt, transaction
+from partialroot.zone import batch, fs, journal, previous, receipt, transaction
+from partialroot.zone.batch import Job, Task
 from partialroot.zone.change import Change
 from partialroot.zone.image import ensure_image, is_intact
 from partialroot.zone.journal import Binds, Intent, Step
@@ -17,12 +18,29 @@ from partialroot.zone.rollback import Rollback
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, dump_config, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
 
-__all__ = ["Site", "create", "recover", "refuse_foreign_mounts", "remove", "roll_back", "update"]
+__all__ = [
+    "Site",
+    "create",
+    "creating",
+    "recover",
+    "refuse_foreign_mounts",
+    "remove",
+    "removing",
+    "roll_back",
+    "rolling_back",
+    "update",
+    "updating",
+]
 
 ROOT_MODE = 0o755
 
 
 def create(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] | None) -> Receipt:
+    """Do :func:`creating` alone."""
+    return batch.run(site.store, creating(plan, site, request, config))
+
+
+def creating(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] | None) -> Job[Receipt]:
     """Make the zone that ``plan`` describes where there is none, and return its receipt.
 
     ``config`` is what ``config.json`` shall hold. The caller holds the zone's lock, has recovered earlier
@@ -41,7 +59,7 @@ def create(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] |
         image_after=image,
     )
     builder = ZoneBuilder(plan, site, request, config)
-    transaction.run(site.store, intent, site.mounter, builder.build)
+    yield Task(intent, site.mounter, builder.build)
     return builder.receipt
 
 
@@ -53,6 +71,18 @@ def update(
     old: Receipt,
     tell: Callable[[Change], object] = lambda change: None,
 ) -> bool:
+    """Do :func:`updating` alone."""
+    return batch.run(site.store, updating(plan, site, request, config, old, tell))
+
+
+def updating(
+    plan: Plan,
+    site: Site,
+    request: Request,
+    config: Mapping[str, Any] | None,
+    old: Receipt,
+    tell: Callable[[Change], object] = lambda change: None,
+) -> Job[bool]:
     """Make the zone that ``old`` describes what ``plan`` says; return whether anything had to be done.
 
     ``tell`` is given what will be done, before it is.
@@ -68,11 +98,18 @@ def update(
         is_needed = not change.is_nothing
         if is_needed:
             tell(change)
-            transaction.run(site.store, change.intent, site.mounter, change.build)
+            yield Task(change.intent, site.mounter, change.build)
     return _mount(site, change.binds) or is_needed
 
 
 def roll_back(site: Site, old: Receipt, tell: Callable[[Change], object] = lambda change: None) -> None:
+    """Do :func:`rolling_back` alone."""
+    batch.run(site.store, rolling_back(site, old, tell))
+
+
+def rolling_back(
+    site: Site, old: Receipt, tell: Callable[[Change], object] = lambda change: None
+) -> Job[None]:
     """Make the zone that ``old`` describes what it was before its last change; that can be undone likewise.
 
     Files that the tenant edited since are kept as :func:`update` keeps them. The caller holds the zone's
@@ -90,7 +127,7 @@ def roll_back(site: Site, old: Receipt, tell: Callable[[Change], object] = lambd
     with _hidden_shown(before.receipt, site, old):
         change = Rollback(before, site, old)
         tell(change)
-        transaction.run(site.store, change.intent, site.mounter, change.build)
+        yield Task(change.intent, site.mounter, change.build)
     _mount(site, change.binds)
 
 
@@ -117,6 +154,11 @@ def _mount(site: Site, binds: Binds | None) -> bool:
 
 
 def remove(site: Site, made: Receipt) -> None:
+    """Do :func:`removing` alone."""
+    batch.run(site.store, removing(site, made))
+
+
+def removing(site: Site, made: Receipt) -> Job[None]:
     """Take the zone away that ``made`` describes; the image goes with the last zone that uses it.
 
     The zonepath goes too if we made it and nothing else is in it. The caller holds the zone's lock, has
@@ -144,7 +186,7 @@ def remove(site: Site, made: Receipt) -> None:
         image_before=made.image,
         image_dropped=previous.image_of(site.store, site.zonepath),
     )
-    transaction.run(site.store, intent, site.mounter, lambda _: None)
+    yield Task(intent, site.mounter, lambda _: None)
 
 
 def recover(site: Site) -> str | None:

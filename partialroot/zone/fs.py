@@ -367,15 +367,21 @@ def create_file(at: int, name: str, data: bytes) -> None:
 
 def save(at: int, name: str, data: bytes) -> None:
     """Write a file of our own in full, synced, or not at all; what was at ``name`` is replaced."""
-    beside = name + UNSAVED
-    discard(at, beside)  # of one that was killed
-    fd = create(at, beside)
+    beside = create_beside(at, name, data)
+    fd = os.open(beside, SOURCE, dir_fd=at)
     try:
-        write(fd, data, beside)
         sync(fd, beside)
     finally:
         os.close(fd)
     rename(at, beside, at, name)
+
+
+def create_beside(at: int, name: str, data: bytes) -> str:
+    """Write what is to replace ``name`` beside it, and return what that is called."""
+    beside = name + UNSAVED
+    discard(at, beside)  # of one that was killed
+    create_file(at, beside, data)
+    return beside
 
 
 def read(at: int, name: str, limit: int = 1 << 28) -> bytes | None:

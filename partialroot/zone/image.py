@@ -14,7 +14,7 @@ Building, replacing and removing an image happen under its lock.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -208,17 +208,17 @@ def use_image(store: Store, path: Path, reasons: str) -> Image:
 # --- an end -----------------------------------------------------------------------------------------
 
 
-def release_image(store: Store, path: Path, settled: Path | None = None) -> bool:
+def release_image(store: Store, path: Path, settled: Iterable[Path] = ()) -> bool:
     """Remove an image unless a zone, a journal or a mount of any process uses it; return whether it is gone.
 
-    ``settled`` is a zonepath whose own journal does not count: its work is over.
+    ``settled`` are zonepaths whose own journals do not count: their work is over.
     """
     if not os.path.lexists(path.parent):
         return True
     with store.lock_image(path.parent, path.name):
         home = fs.open_directory(path.parent)
         try:
-            is_unused = not _is_used(store, path, settled)
+            is_unused = not _is_used(store, path, frozenset(map(str, settled)))
             if is_unused and fs.exists(home, path.name):
                 fs.rename(home, path.name, home, _gone_name(path.name))  # never half under its own name
             _sweep_digest(path.parent, home, path.name)
@@ -273,7 +273,7 @@ def _gone_name(digest: str) -> str:
     return f"{_GONE}{digest}-{os.urandom(4).hex()}"
 
 
-def _is_used(store: Store, path: Path, settled: Path | None) -> bool:
+def _is_used(store: Store, path: Path, settled: frozenset[str]) -> bool:
     """Ask all who may use an image, until one does.
 
     The order counts: a change under way goes from the journals to the register, and what it takes from there
@@ -281,7 +281,7 @@ def _is_used(store: Store, path: Path, settled: Path | None) -> bool:
     """
     try:
         return (
-            any(str(path) in one.images for one in journal.all_intents(store) if one.zonepath != str(settled))
+            any(str(path) in one.images for one in journal.all_intents(store) if one.zonepath not in settled)
             or any(path in (*zone.images, _linked(zone.zonepath)) for zone in store.each_zone())
             or str(path) in previous.images(store)
             or _is_mounted(path)

@@ -7,13 +7,13 @@ that has to be in step with an effect is ever written beside it.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from partialroot.errors import BusyError
 from partialroot.paths import RootPath
-from partialroot.zone import fs, strict
+from partialroot.zone import durable, fs, strict
 from partialroot.zone.store import Store, zone_key
 
 FORMAT = 1
@@ -82,6 +82,16 @@ class Intent(NamedTuple):
         every = (self.image_before, self.image_after, self.image_dropped)
         return frozenset(image for image in every if image)
 
+    @property
+    def dropped(self) -> frozenset[str]:
+        """The images that the zone does not use any more once this is committed."""
+        return self.images - {self.image_after}
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is moved aside, to be deleted once the work is committed."""
+        return any(step.hold for step in self.steps)
+
 
 def digest(data: bytes | None) -> str | None:
     """Return the SHA-256 of a receipt, None for none."""
@@ -112,14 +122,14 @@ def load(data: bytes, where: str) -> Intent:
 # --- in the store -----------------------------------------------------------------------------------
 
 
-def write(store: Store, intent: Intent) -> None:
-    """Put ``intent`` on the disk, for good, before anything it names happens; ApplyError if it fails."""
+def write(store: Store, intents: Sequence[Intent]) -> None:
+    """Put ``intents`` on the disk, for good, before anything they name happens; ApplyError if it fails."""
     try:
         with store.directory("journal") as at:
-            fs.save(at, zone_key(Path(intent.zonepath)), dump(intent))
+            durable.save_all(at, {zone_key(Path(one.zonepath)): dump(one) for one in intents})
             fs.sync(at, "journal")
     except OSError as error:
-        erase(store, Path(intent.zonepath))
+        erase(store, [Path(one.zonepath) for one in intents])
         raise fs.failed(error, str(store.root / "journal")) from error
 
 
@@ -142,11 +152,12 @@ def all_intents(store: Store) -> tuple[Intent, ...]:
     return tuple(intent for intent in found if intent is not None)
 
 
-def erase(store: Store, zonepath: Path) -> None:
-    """Forget what was under way at ``zonepath``: all of it is done, or undone, or was never begun."""
+def erase(store: Store, zonepaths: Iterable[Path]) -> None:
+    """Forget what was under way at ``zonepaths``: all of it is done, or undone, or was never begun."""
     with store.directory("journal") as at:
-        fs.discard(at, zone_key(zonepath))
-        fs.discard(at, zone_key(zonepath) + fs.UNSAVED)
+        for zonepath in zonepaths:
+            fs.discard(at, zone_key(zonepath))
+            fs.discard(at, zone_key(zonepath) + fs.UNSAVED)
 
 
 def _read(store: Store, at: int, key: str) -> Intent | None:

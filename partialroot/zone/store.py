@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import BusyError, StoreError
-from partialroot.zone import fs
+from partialroot.zone import durable, fs
 
 PARTS = ("images", "zones", "locks", "journal", "previous")
 ROOT_STORE = Path("/var/lib/partialroot")
@@ -116,6 +116,17 @@ class Registered(NamedTuple):
         return (self.image, Path(self.staged) if self.staged else None)
 
 
+def _dumped(zone: Registered) -> bytes:
+    document = {
+        "format": 1,
+        "image": None if zone.image is None else str(zone.image),
+        "made": [str(path) for path in zone.made],
+        "staged": zone.staged,
+        "zonepath": str(zone.zonepath),
+    }
+    return json.dumps(document, sort_keys=True).encode() + b"\n"
+
+
 class Store:
     """An open store. Making the value makes its directories and checks them (StoreError)."""
 
@@ -140,17 +151,11 @@ class Store:
 
     # --- the register ---------------------------------------------------------------------------
 
-    def register(self, zone: Registered) -> None:
-        """Add a zone to the register, or replace what it says of it."""
-        document = {
-            "format": 1,
-            "image": None if zone.image is None else str(zone.image),
-            "made": [str(path) for path in zone.made],
-            "staged": zone.staged,
-            "zonepath": str(zone.zonepath),
-        }
+    def register(self, *zones: Registered) -> None:
+        """Add zones to the register, or replace what it says of them."""
+        files = {zone_key(zone.zonepath): _dumped(zone) for zone in zones}
         with self.directory("zones") as at:
-            fs.save(at, zone_key(zone.zonepath), json.dumps(document, sort_keys=True).encode() + b"\n")
+            durable.save_all(at, files)
 
     def unregister(self, zonepath: Path) -> None:
         """Take a zone off the register."""

@@ -8,12 +8,12 @@ themselves be stopped at any point and begun again.
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from partialroot.errors import ApplyError, BusyError, PartialRootError
-from partialroot.zone import fs, image, journal, previous
+from partialroot.errors import BusyError, PartialRootError
+from partialroot.zone import durable, fs, image, journal, previous
 from partialroot.zone.binds import Mounter
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.journal import Intent, Stamp, Step, Touched
@@ -29,21 +29,6 @@ Build = Callable[[int], bytes | None]
 """Builds what the steps put below the open ``.partialroot-new``; returns the receipt, None for none."""
 
 
-def run(store: Store, intent: Intent, mounter: Mounter | None, build: Build) -> None:
-    """Do what ``intent`` says, or nothing of it: then the error is raised when all is undone.
-
-    The caller holds the zone's lock, and has recovered earlier work.
-    """
-    _refuse_foreign_work(Path(intent.zonepath))
-    journal.write(store, intent)
-    try:
-        _Work(intent, mounter).carry_out(build)
-        _finish(store, intent)
-    except BaseException as error:
-        if not _settle_after(store, intent, mounter, error) or not isinstance(error, Exception):
-            raise _as_failure(error, intent) from error
-
-
 def recover(store: Store, zonepath: Path, mounter: Mounter | None) -> str | None:
     """Undo or finish what was under way at ``zonepath``; return what was done as a sentence, None if nothing.
 
@@ -51,10 +36,10 @@ def recover(store: Store, zonepath: Path, mounter: Mounter | None) -> str | None
     """
     intent = journal.read(store, zonepath)
     if intent is None:
-        journal.erase(store, zonepath)
+        journal.erase(store, [zonepath])
         return None
     try:
-        committed = _settle(store, intent, mounter)
+        committed = settle(store, intent, mounter)
     except (OSError, PartialRootError) as error:
         raise BusyError(
             f"an interrupted {intent.verb} could not be recovered: {error}", path=str(zonepath)
@@ -67,7 +52,7 @@ def receipt_bytes(zone: int) -> bytes | None:
     return fs.read(zone, RECEIPT)
 
 
-def _refuse_foreign_work(zonepath: Path) -> None:
+def refuse_foreign_work(zonepath: Path) -> None:
     """Refuse to touch work that this store knows nothing of: another store's may be under way."""
     for name in WORK_NAMES:
         if os.path.lexists(zonepath / name):
@@ -78,38 +63,16 @@ def _refuse_foreign_work(zonepath: Path) -> None:
             )
 
 
-def _settle_after(store: Store, intent: Intent, mounter: Mounter | None, error: BaseException) -> bool:
-    """Undo, or finish what was committed, after ``error``; return whether it was committed.
-
-    Where even that fails the journal stays for the next command, and ApplyError says both.
-    """
-    try:
-        return _settle(store, intent, mounter)
-    except (OSError, PartialRootError) as second:
-        raise ApplyError(
-            f"{_as_failure(error, intent)}; then it could not be put in order: {second}",
-            path=intent.zonepath,
-            hint="the next command on this zonepath tries again",
-        ) from error
-
-
-def _as_failure(error: BaseException, intent: Intent) -> BaseException:
-    """Return ``error`` as one of ours, with the path of the host."""
-    if not isinstance(error, OSError):
-        return error
-    return fs.failed(error, f"{intent.zonepath}/{error.filename}" if error.filename else intent.zonepath)
-
-
-def _settle(store: Store, intent: Intent, mounter: Mounter | None) -> bool:
+def settle(store: Store, intent: Intent, mounter: Mounter | None) -> bool:
     """Finish if the intent is committed, else undo; return which."""
     with _zonepath(intent) as zone:
         committed = zone is not None and _is_committed(zone, intent)
     if committed or _is_removed(intent):
-        _finish(store, intent)
+        finish(store, [intent])
         return True
-    _Work(intent, mounter).undo()
+    Work(intent, mounter).undo()
     previous.discard(store, Path(intent.zonepath))
-    _forget(store, intent, unused=(intent.image_after,), used=intent.image_before)
+    _forget(store, [intent], {intent.image_after} - {intent.image_before})
     return False
 
 
@@ -139,23 +102,24 @@ def _zonepath(intent: Intent) -> Iterator[int | None]:
 # --- forward and back -------------------------------------------------------------------------------
 
 
-class _Work:
+class Work:
     """The effects of one intent, up to its commit, and their inverse."""
 
     def __init__(self, intent: Intent, mounter: Mounter | None) -> None:
-        self._intent = intent
+        self.intent = intent
         self._mounter = mounter
         self._path = Path(intent.zonepath)
+        self._receipt: bytes | None = None
 
-    def carry_out(self, build: Build) -> None:
-        """Build beside, move into place, mount, and commit."""
-        intent = self._intent
+    def prepare(self, build: Build) -> None:
+        """Build beside, move into place and mount; all of it must be on the disk before :meth:`commit`."""
+        intent = self.intent
         if intent.before is None:
             _make_directories(intent)
         with _zonepath(intent) as zone:
             if zone is None:
                 raise FileNotFoundError(2, "is gone", intent.zonepath)
-            receipt = self._build(zone, build)
+            self._build(zone, build)
             self._unmount()
             with Dirs(zone) as dirs:
                 for step in intent.steps:
@@ -163,48 +127,63 @@ class _Work:
             self._stamp(zone, after=True)
             if intent.binds_after and self._mounter:
                 self._mounter.up(self._path, intent.binds_after)
-            with _opened(zone, OLD) as old:
-                refuse_undeletable(old)
-            _commit(zone, receipt)
-            if any(step.hold for step in intent.steps):
-                fs.sync(zone, "zonepath")
+            if intent.holds:
+                with _opened(zone, OLD) as old:
+                    refuse_undeletable(old)
+
+    def commit(self) -> None:
+        """Rename the receipt; what is held may go once that is on the disk."""
+        with _zonepath(self.intent) as zone:
+            if zone is None:
+                raise FileNotFoundError(2, "is gone", self.intent.zonepath)
+            if self._receipt is None:
+                with _opened(zone, OLD) as old:
+                    fs.rename(zone, RECEIPT, old, RECEIPT)
+            else:
+                with _opened(zone, NEW) as new:
+                    fs.rename(new, RECEIPT, zone, RECEIPT)
 
     def undo(self) -> None:
         """Bring the zonepath back to what it was; every part may have been done, or not."""
-        with _zonepath(self._intent) as zone:
+        with _zonepath(self.intent) as zone:
             if zone is not None:
                 self._unmount()
                 self._undo_in(zone)
-        if self._intent.before is None:
-            _remove_directories(self._intent)
+        if self.intent.before is None:
+            _remove_directories(self.intent)
 
     def _undo_in(self, zone: int) -> None:
         with Dirs(zone) as dirs:
-            for step in reversed(self._intent.steps):
+            for step in reversed(self.intent.steps):
                 _back(dirs, step)
         remove(zone, NEW)
         remove(zone, OLD)
         self._stamp(zone, after=False)
-        if self._intent.binds_before and self._mounter:
-            self._mounter.up(self._path, self._intent.binds_before)
+        if self.intent.binds_before and self._mounter:
+            self._mounter.up(self._path, self.intent.binds_before)
 
-    def _build(self, zone: int, build: Build) -> bytes | None:
-        for name in WORK_NAMES:
-            fs.make_own_directory(zone, name)
-        with _opened(zone, NEW) as new, _opened(zone, OLD) as old:
-            for step in self._intent.steps:
+    def _build(self, zone: int, build: Build) -> None:
+        fs.make_own_directory(zone, NEW)
+        if self.intent.before is not None:
+            self._make_old(zone)
+        with _opened(zone, NEW) as new:
+            for step in self.intent.steps:
                 if step.put:
                     make_parents(new, step.path)
+            self._receipt = build(new)
+            if self._receipt is not None:
+                fs.create_file(new, RECEIPT, self._receipt)
+
+    def _make_old(self, zone: int) -> None:
+        fs.make_own_directory(zone, OLD)
+        with _opened(zone, OLD) as old:
+            for step in self.intent.steps:
                 if step.hold:
                     make_parents(old, step.path)
-            receipt = build(new)
-            if receipt is not None:
-                fs.create_file(new, RECEIPT, receipt)
-        return receipt
 
     def _unmount(self) -> None:
         """Unmount what the work changes; binds that stay the same stay up."""
-        intent = self._intent
+        intent = self.intent
         if self._mounter and intent.binds_before != intent.binds_after:
             for binds in (intent.binds_before, intent.binds_after):
                 if binds and os.path.isdir(self._path / "root"):
@@ -212,20 +191,9 @@ class _Work:
 
     def _stamp(self, zone: int, *, after: bool) -> None:
         with Dirs(zone) as dirs:
-            for touched in self._intent.touched:
+            for touched in self.intent.touched:
                 stamp = touched.after if after else touched.before
                 fs.set_directory(dirs.fd(_key(touched.path)), *stamp, touched.path)
-
-
-def _commit(zone: int, receipt: bytes | None) -> None:
-    """Rename the receipt, once all it speaks of is on the disk; what is held may go once that is, too."""
-    fs.sync_all(zone, "zonepath")
-    if receipt is None:
-        with _opened(zone, OLD) as old:
-            fs.rename(zone, RECEIPT, old, RECEIPT)
-    else:
-        with _opened(zone, NEW) as new:
-            fs.rename(new, RECEIPT, zone, RECEIPT)
 
 
 def _forward(dirs: Dirs, step: Step) -> None:
@@ -260,31 +228,44 @@ def _back(dirs: Dirs, step: Step) -> None:
 # --- afterwards -------------------------------------------------------------------------------------
 
 
-def _finish(store: Store, intent: Intent) -> None:
-    """Delete what was held and tell the store; the intent is committed."""
+def finish(store: Store, intents: Sequence[Intent]) -> None:
+    """Delete what was held and tell the store; the intents are committed."""
+    are_gone = [_tidy(intent) for intent in intents]
+    gone = [intent for intent, is_gone in zip(intents, are_gone, strict=True) if is_gone]
+    stay = [intent for intent, is_gone in zip(intents, are_gone, strict=True) if not is_gone]
+    zonepaths = [Path(intent.zonepath) for intent in intents]
+    durable.sync_names(filter(os.path.lexists, zonepaths), "zonepath")
+    for intent in gone:
+        store.unregister(Path(intent.zonepath))
+        previous.forget(store, Path(intent.zonepath))
+    _bequeath(store, {path for intent in gone for path in _remove_directories(intent)})
+    for intent in stay:
+        previous.adopt(store, Path(intent.zonepath))
+    store.register(*map(_registered, stay))
+    _forget(store, intents, {image for intent in intents for image in intent.dropped})
+
+
+def _registered(intent: Intent) -> Registered:
+    image = Path(intent.image_after) if intent.image_after else None
+    return Registered(Path(intent.zonepath), image, tuple(map(Path, intent.made)))
+
+
+def _tidy(intent: Intent) -> bool:
+    """Delete what was held, and where all was built; return whether the zone is gone."""
     with _zonepath(intent) as zone:
-        removed = zone is None or receipt_bytes(zone) is None
-        if zone is not None:
-            remove(zone, OLD)
-            remove(zone, NEW)
-            fs.sync(zone, "zonepath")
-    zonepath = Path(intent.zonepath)
-    if removed:
-        store.unregister(zonepath)
-        previous.forget(store, zonepath)
-        _bequeath(store, _remove_directories(intent))
-    else:
-        previous.adopt(store, zonepath)
-        made = tuple(map(Path, intent.made))
-        store.register(Registered(zonepath, _path(intent.image_after), made))
-    _forget(store, intent, unused=(intent.image_before, intent.image_dropped), used=intent.image_after)
+        if zone is None:
+            return True
+        remove(zone, OLD)
+        remove(zone, NEW)
+        return receipt_bytes(zone) is None
 
 
-def _forget(store: Store, intent: Intent, *, unused: tuple[str | None, ...], used: str | None) -> None:
-    """Release the images that this zone does not use (any more), then the journal."""
-    for one in sorted({one for one in unused if one is not None} - {used}):
-        image.release_image(store, Path(one), settled=Path(intent.zonepath))
-    journal.erase(store, Path(intent.zonepath))
+def _forget(store: Store, intents: Sequence[Intent], unused: Iterable[str | None]) -> None:
+    """Release the images that these zones do not use (any more), then forget the journal."""
+    zonepaths = [Path(intent.zonepath) for intent in intents]
+    for one in sorted(filter(None, unused)):
+        image.release_image(store, Path(one), settled=zonepaths)
+    journal.erase(store, zonepaths)
 
 
 # --- directories ------------------------------------------------------------------------------------
@@ -317,6 +298,9 @@ def _make_directories(intent: Intent) -> None:
         try:
             mode = PRIVATE_MODE if text == intent.zonepath else OPEN_MODE
             fs.make_own_directory(parent, path.name, mode)
+        except FileExistsError:  # another zone's work was quicker to make what both need
+            if text == intent.zonepath:
+                raise
         finally:
             os.close(parent)
 
@@ -340,15 +324,16 @@ def _remove_directories(intent: Intent) -> tuple[Path, ...]:
     return ()
 
 
-def _bequeath(store: Store, left: tuple[Path, ...]) -> None:
+def _bequeath(store: Store, left: set[Path]) -> None:
     """Let directories that hold other zones by now go with one of those."""
     if not left:
         return
     for zone in store.zones():
-        inherited = tuple(path for path in left if zone.zonepath.is_relative_to(path))
-        if inherited:
-            store.register(zone._replace(made=(*inherited, *zone.made)))
-            return
+        inherited = sorted(path for path in left if zone.zonepath.is_relative_to(path))
+        left -= set(inherited)
+        added = tuple(path for path in inherited if path not in zone.made)
+        if added:
+            store.register(zone._replace(made=(*added, *zone.made)))
 
 
 def make_parents(at: int, path: str) -> None:
@@ -378,7 +363,3 @@ def _parent(path: str) -> str:
 
 def _key(path: str) -> str:
     return "" if path in ("", ".") else f"/{path}"
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
