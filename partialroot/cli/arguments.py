@@ -162,6 +162,9 @@ def _explain(verb: Parser) -> None:
 def _verify(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("--strict", action="store_true", help="edited and extra files count, too")
+    verb.add_argument("--watch", action="store_true", help="run the zone, and tell what it looks for in vain")
+    _probing(verb)
+    _runtime(verb)
 
 
 def _probing(verb: Parser) -> None:
@@ -174,8 +177,15 @@ def _probing(verb: Parser) -> None:
         help="ask the service this, and wait until it answers (repeatable)",
     )
     verb.add_argument(
+        "--wait", metavar="SECONDS", type=seconds, default=30.0, help="for each probe (default 30)"
+    )
+    verb.add_argument(
         "--for", metavar="SECONDS", type=seconds, dest="seconds", help="go on for so long after that"
     )
+
+
+def _runtime(verb: Parser) -> None:
+    verb.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what isolates the zone")
 
 
 def _learn(verb: Parser) -> None:
@@ -190,9 +200,6 @@ def _learn(verb: Parser) -> None:
     verb.add_argument(
         "--secrets", action="store_true", help="name the secrets it reads, so that they are copied"
     )
-    verb.add_argument(
-        "--wait", metavar="SECONDS", type=seconds, default=30.0, help="for each probe (default 30)"
-    )
     _probing(verb)
     _source_options(verb)
     verb.add_argument(
@@ -202,7 +209,7 @@ def _learn(verb: Parser) -> None:
 
 def _boot(verb: Parser) -> None:
     _zone_words(verb)
-    verb.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what isolates the zone")
+    _runtime(verb)
     verb.add_argument("--foreground", action="store_true", help="stay until the zone's first process ends")
     verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
     verb.add_argument("--trust-zone", action="store_true", help="allow the host's network")

@@ -6,6 +6,7 @@ from pathlib import Path
 from partialroot.cli import documents, messages, show
 from partialroot.errors import UsageError
 from partialroot.pipeline import learning
+from partialroot.pipeline.exercise import Exercise
 from partialroot.pipeline.planning import Options
 from partialroot.zone.store import store_path
 
@@ -44,14 +45,17 @@ def _options(args: Namespace) -> Options:
 def _wish(args: Namespace, merge: Path | None) -> learning.Wish:
     return learning.Wish(
         command=args.command,
-        probes=tuple(args.probes),
+        exercise=exercise_of(args),
         traces=tuple(Path(place) for place in args.trace),
         uses=tuple(args.uses or ("base",)),
         merge=merge,
-        seconds=args.seconds,
-        patience=args.wait,
         secrets=args.secrets,
     )
+
+
+def exercise_of(args: Namespace) -> Exercise:
+    """Return how something that runs is to be exercised."""
+    return Exercise(tuple(args.probes), args.wait, args.seconds)
 
 
 def _print_learned(args: Namespace, changed: bool, result: learning.Result) -> None:

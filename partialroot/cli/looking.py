@@ -1,11 +1,11 @@
 """explain, status, verify, audit: what is there."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from partialroot.cli import documents, reports, show
+from partialroot.cli import documents, messages, reports, show
 from partialroot.cli.common import code, say_outcomes, zone_documents, zonepaths
 from partialroot.errors import UsageError
 from partialroot.pipeline import inspecting
@@ -31,16 +31,37 @@ def explain(args: Namespace) -> int:
 
 
 def verify(args: Namespace) -> int:
-    """Compare zones with their receipts."""
-    return _show_findings(args, inspecting.verify(store_path(args.store), zonepaths(args)), args.strict)
+    """Compare zones with their receipts, or run them and tell what they look for in vain."""
+    if args.watch:
+        return _watch(args)
+    if args.probes or args.seconds is not None or args.runtime != "auto":
+        raise UsageError("--probe, --for and --runtime go with --watch")
+    outcomes = inspecting.verify(store_path(args.store), zonepaths(args))
+    return _show_findings(args, outcomes, _print_findings, strict=args.strict)
+
+
+def _watch(args: Namespace) -> int:
+    from partialroot.cli.learning import exercise_of
+    from partialroot.pipeline import watching
+
+    with messages.busy("watching"):
+        wish = watching.Watch(exercise_of(args), args.runtime)
+        outcomes = watching.watch(store_path(args.store), zonepaths(args), wish)
+    return _show_findings(args, outcomes, _print_lines)
 
 
 def audit(args: Namespace) -> int:
     """Look for what zones could misuse."""
-    return _show_findings(args, inspecting.audit(store_path(args.store), zonepaths(args)), False)
+    return _show_findings(args, inspecting.audit(store_path(args.store), zonepaths(args)), _print_findings)
 
 
-def _show_findings(args: Namespace, outcomes: Sequence[Outcome[Any]], strict: bool) -> int:
+def _show_findings(
+    args: Namespace,
+    outcomes: Sequence[Outcome[Any]],
+    show_them: Callable[[Sequence[Outcome[Any]], Sequence[Mapping[str, Any]]], None],
+    *,
+    strict: bool = False,
+) -> int:
     """Print findings; exit 5 for those that count: errors, and with ``strict`` notes too."""
     found = [
         {**one._asdict(), "zonepath": outcome.zonepath} for outcome in outcomes for one in outcome.value or ()
@@ -49,13 +70,27 @@ def _show_findings(args: Namespace, outcomes: Sequence[Outcome[Any]], strict: bo
         about = zone_documents(args.verb, outcomes, lambda findings: {"findings": len(findings)})
         print(documents.encode({**about, "findings": found}))
     elif not args.quiet:
-        reports.print_findings(found)
-        for one in outcomes:
-            if one.value == []:
-                show.line(f"{one.zonepath}: as it should be")
+        show_them(outcomes, found)
     say_outcomes(outcomes)
     counted = any(strict or one["severity"] == "error" for one in found)
     return max(code(outcomes), FINDINGS if counted else 0)
+
+
+def _print_findings(outcomes: Sequence[Outcome[Any]], found: Sequence[Mapping[str, Any]]) -> None:
+    reports.print_findings(found)
+    for one in outcomes:
+        if one.value == []:
+            show.line(f"{one.zonepath}: as it should be")
+
+
+def _print_lines(outcomes: Sequence[Outcome[Any]], found: Sequence[Mapping[str, Any]]) -> None:
+    """Print what can be pasted into a profile, and nothing where nothing is lacking."""
+    for zonepath in dict.fromkeys(one["zonepath"] for one in found):
+        if len(outcomes) > 1:
+            show.line(f"# {zonepath}")
+        for one in found:
+            if one["zonepath"] == zonepath:
+                show.line(f"{one['expected']}  # {one['actual']}")
 
 
 def status(args: Namespace) -> int:

@@ -83,11 +83,12 @@ class _Process:
 class _Reader:
     """A trace while it grows. ``inside`` is False until the processes have gone where they are watched."""
 
-    def __init__(self, program: str, directory: str, entered: str | None) -> None:
+    def __init__(self, program: str, directory: str, entered: str | None, root: str) -> None:
         # Whom a process without a known parent is taken for: the first, then whoever called last.
         self._last = _Process(program, directory, entered is None)
         self._directory = directory
         self._entered = entered
+        self._root = root
         self._processes: dict[int, _Process] = {}
         self._bound: dict[tuple[int, str], Listening] = {}
         self.lookups: list[Lookup] = []
@@ -140,11 +141,16 @@ class _Reader:
         if base is None:
             return process.directory
         argument = call.arguments[base]
-        shown = decoded(argument)
+        shown = self._decoded(argument)
         if shown is not None or argument.startswith("AT_FDCWD"):
             return shown or process.directory
         number = _NUMBER.match(argument)
         return process.files.get(int(number[0])) if number else None
+
+    def _decoded(self, argument: str) -> str | None:
+        shown = decoded(argument)
+        is_inside = shown is not None and self._root and f"{shown}/".startswith(f"{self._root}/")
+        return shown[len(self._root) :] or "/" if shown is not None and is_inside else shown
 
     def _execute(self, process: _Process, call: Call, program: str) -> None:
         process.program = program
@@ -168,7 +174,7 @@ class _Reader:
         if call.name in ("chdir", "getcwd") and text:
             process.directory = _tidy(text if text.startswith("/") else f"{process.directory}/{text}")
         elif call.name == "fchdir" and number:
-            there = decoded(call.arguments[0]) or process.files.get(int(number[0]))
+            there = self._decoded(call.arguments[0]) or process.files.get(int(number[0]))
             process.directory = there or process.directory
         elif call.name in ("chroot", "pivot_root") and self._entered == "chroot":
             self._entered = "exec"
@@ -237,15 +243,21 @@ def _parts(path: str) -> Iterator[str]:
 
 
 def interpret(
-    calls: Iterable[Call], *, program: str = "", directory: str = "/", entered: str | None = None
+    calls: Iterable[Call],
+    *,
+    program: str = "",
+    directory: str = "/",
+    entered: str | None = None,
+    root: str = "",
 ) -> Trace:
     """Return the trace of some calls.
 
-    ``program`` and ``directory`` are those of the first process. What happens before the processes are where
-    they are to be watched does not count: ``entered`` is ``exec`` if that is when one executes something,
-    ``chroot`` if that comes after a chroot(2) or pivot_root(2).
+    ``program`` and ``directory`` are those of the first process, ``root`` is what the tracer, who is outside,
+    sees before the paths of descriptors. What happens before the processes are where they are to be watched
+    does not count: ``entered`` is ``exec`` if that is when one executes something, ``chroot`` if that comes
+    after a chroot(2) or pivot_root(2).
     """
-    reader = _Reader(program, directory, entered)
+    reader = _Reader(program, directory, entered, root)
     for call in calls:
         reader.take(call)
     return reader.trace()

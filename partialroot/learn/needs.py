@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from partialroot.learn.trace import Lookup, Trace, Use
 from partialroot.model import FileType, Node
@@ -42,8 +43,7 @@ class Need:
         yield from self.found.links
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """What a trace shows, by path as it was asked for.
 
     ``written`` are directories that were there before the run and in which it made or changed something:

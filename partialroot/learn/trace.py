@@ -1,7 +1,6 @@
 """What a run showed: every path its processes asked for, with what came of it; of strace and truss alike."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 from typing import NamedTuple
@@ -37,8 +36,7 @@ class Listening(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True)
-class Trace:
+class Trace(NamedTuple):
     """One run or several; the lookups are in the order in which they happened.
 
     ``uids`` and ``gids`` are those that processes became or gave files to, ``sockets`` the Unix sockets that

@@ -89,6 +89,13 @@ def _place(place: Place) -> str:
     return _commented(text, place.why)
 
 
+def pasted(wish: Line | Place) -> str:
+    """Return a line that can be pasted into a profile that has no such key yet."""
+    if isinstance(wish, Line):
+        return f"{wish.key} = [{quoted(wish.text)}]"
+    return f"directories.{_place(wish._replace(why='')).rstrip()}"
+
+
 def _commented(text: str, why: str) -> str:
     return f"{text.ljust(_WIDEST)}  # {_safe(why)}\n" if why else f"{text}\n"
 

@@ -4,12 +4,11 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
 from typing import NamedTuple
 
 from partialroot.errors import ApplyError, BootError, Missing, ProfileError, UsageError
 from partialroot.host import tracing
-from partialroot.host.probes import PATIENCE, ask, check
+from partialroot.host.probes import check
 from partialroot.learn import strace, truss
 from partialroot.learn.interpret import interpret
 from partialroot.learn.lesson import (
@@ -31,6 +30,7 @@ from partialroot.learn.trace import Trace, united
 from partialroot.learn.wording import Learned, added, written
 from partialroot.model import Selection
 from partialroot.paths import STANDARD_PATH
+from partialroot.pipeline.exercise import Exercise, exercise
 from partialroot.pipeline.planning import (
     Options,
     library,
@@ -43,26 +43,21 @@ from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.wishes import find_program, named_literally
 from partialroot.profiles.toml import parse_profile
 
-SETTLING = 1.0  # seconds that a command goes on after it listens, where nobody probes it
-PAUSE = 0.1
 _LIMIT = 256 << 20  # bytes of a trace made elsewhere
 
 
 class Wish(NamedTuple):
     """What to run, and how it is exercised; ``traces`` are files of runs that were traced elsewhere.
 
-    ``uses`` are profiles to build on, ``merge`` is the file of one to add to. ``seconds`` is how long it goes
-    on after the last probe, ``patience`` how long to wait for each. ``secrets`` says that those it reads are
-    wanted.
+    ``uses`` are profiles to build on, ``merge`` is the file of one to add to. ``secrets`` says that those it
+    reads are wanted.
     """
 
     command: tuple[str, ...] = ()
-    probes: tuple[str, ...] = ()
+    exercise: Exercise = Exercise()
     traces: tuple[Path, ...] = ()
     uses: tuple[str, ...] = ("base",)
     merge: Path | None = None
-    seconds: float | None = None
-    patience: float = PATIENCE
     secrets: bool = False
 
 
@@ -92,7 +87,7 @@ def learn(options: Options, wish: Wish, name: str) -> Result:
     Raises UsageError, TraceError, BootError (the command ended, or no probe succeeded), and every refusal of
     a selection.
     """
-    check(wish.probes)
+    check(wish.exercise.probes)
     if not wish.command and not wish.traces:
         raise UsageError(
             "there is nothing to learn from", hint="learn --out FILE -- COMMAND, or --trace FILE"
@@ -135,8 +130,12 @@ def environment() -> dict[str, str]:
 def _trace(command: tuple[str, ...], wish: Wish) -> Trace:
     """Run the command until it was exercised; an interrupt from the keyboard ends it, and is no failure."""
     with tracing.running(command, environment()) as watched:
+
+        def gone() -> str:
+            return "" if watched.code is None else f"exit code {watched.code}: {watched.last_words()}"
+
         with suppress(KeyboardInterrupt):
-            _exercise(watched, wish)
+            exercise(watched, wish.exercise, gone)
         if watched.code:
             raise BootError(
                 f"it ended with exit code {watched.code}: {watched.last_words() or 'it said nothing'}",
@@ -145,26 +144,6 @@ def _trace(command: tuple[str, ...], wish: Wish) -> Trace:
             )
         watched.stop()
         return interpret(watched.calls(), directory=os.getcwd())
-
-
-def _exercise(watched: tracing.Watched, wish: Wish) -> None:
-    def alive() -> str:
-        return "" if watched.code is None else f"exit code {watched.code}: {watched.last_words()}"
-
-    if wish.probes:
-        ask(wish.probes, alive, wish.patience)
-        _wait(watched, wish.seconds or 0.0)
-        return
-    end = monotonic() + wish.patience
-    while watched.code is None and not watched.is_listening() and monotonic() < end:
-        sleep(PAUSE)
-    _wait(watched, SETTLING if wish.seconds is None else wish.seconds)
-
-
-def _wait(watched: tracing.Watched, seconds: float) -> None:
-    end = monotonic() + seconds
-    while watched.code is None and (left := end - monotonic()) > 0:
-        sleep(min(PAUSE, left))
 
 
 def _read(path: Path) -> Trace:

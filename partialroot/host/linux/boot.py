@@ -22,6 +22,8 @@ from partialroot.model import PAUSE, Start, ZoneSettings
 # A command that cannot work (a library missing, a port taken) mostly fails within this time, in seconds.
 FIRST_BREATH = 0.25
 
+Watch = Callable[[str, int], None]
+
 
 class Booted(NamedTuple):
     """A zone that runs.
@@ -42,12 +44,18 @@ class Booted(NamedTuple):
 
 
 def boot(
-    zonepath: Path, *, runtime: str = "auto", foreground: bool = False, address: str | None = None
+    zonepath: Path,
+    *,
+    runtime: str = "auto",
+    foreground: bool = False,
+    address: str | None = None,
+    watch: Watch | None = None,
 ) -> Booted:
     """Start the zone's first process and return while it runs; the zone needs no mounts on the host.
 
     ``runtime`` is ``auto`` (the first that works here) or one's name. ``address`` is the zone's IPv4
-    address. With ``foreground`` the zone has our standard files, and the caller must ``attend`` it.
+    address. With ``foreground`` the zone has our standard files, and the caller must ``attend`` it. ``watch``
+    is called with the runtime's name and the first process's number before that runs the zone's program.
     Raises UsageError, ConflictError (the address is taken), BusyError (it runs already), and BootError
     when it cannot be started, or ends at once: then with its last words, and nothing of it is left.
     """
@@ -61,7 +69,7 @@ def boot(
     refused: list[str] = []
     for candidate in candidates:
         try:
-            return _Attempt(candidate, bundle, wish, foreground).boot(tuple(refused))
+            return _Attempt(candidate, bundle, wish, foreground, watch).boot(tuple(refused))
         except BootError as error:
             if runtime != "auto" or works(candidate):
                 raise
@@ -127,10 +135,15 @@ class _Attempt:
     """One zone, one runtime, one try."""
 
     def __init__(
-        self, runtime: Runtime, bundle: Bundle, address: str | None = None, foreground: bool = False
+        self,
+        runtime: Runtime,
+        bundle: Bundle,
+        address: str | None = None,
+        foreground: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         self._runtime, self._bundle, self._wish = runtime, bundle, address
-        self._foreground = foreground
+        self._foreground, self._watch = foreground, watch
         self._address: str | None = None
         self._no_network = self._why_no_network()
         if self._no_network and address:
@@ -177,6 +190,8 @@ class _Attempt:
         return network.why_no_pair()
 
     def _connect(self, pid: int) -> None:
+        if self._watch is not None:
+            self._watch(self._runtime.name, pid)
         if not self._no_network:
             zonepath = str(self._bundle.zonepath)
             self._address = network.attach(pid, self._bundle.device, zonepath, self._wish)

@@ -8,7 +8,7 @@ ends with the zone's network namespace.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -100,6 +100,47 @@ def detach(device: str) -> None:
     with IPRoute() as host, suppress(NetlinkError):  # on its way meanwhile
         host.link("del", ifname=device)
     _gone_soon(device)
+
+
+def inside(pid: int, work: Callable[[], None]) -> None:
+    """Do something in the network namespace of process ``pid``, in a thread: no other is moved there.
+
+    Raises what ``work`` raises, and BootError when the namespace may not be entered.
+    """
+    from threading import Thread
+
+    failed: list[BaseException] = []
+
+    def enter_and_work() -> None:
+        try:
+            _enter(pid)
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = Thread(target=enter_and_work, daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _enter(pid: int) -> None:
+    from partialroot.host.linux.syscalls import enter_network
+
+    theirs = f"/proc/{pid}/ns/net"
+    try:
+        if os.stat(theirs).st_ino == os.stat("/proc/thread-self/ns/net").st_ino:
+            return
+        namespace = os.open(theirs, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            enter_network(namespace)
+        finally:
+            os.close(namespace)
+    except OSError as error:
+        raise BootError(
+            f"cannot enter the zone's network: {error.strerror}", hint="run it as root"
+        ) from error
 
 
 def _gone_soon(device: str) -> bool:

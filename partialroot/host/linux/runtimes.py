@@ -138,14 +138,22 @@ class Chroot:
     name, own_network = "chroot", False
 
     def start(self, bundle: Bundle, prepare: Callable[[int], None], stdio: Stdio) -> Started:
-        """Run the command in the root, as it is mounted on the host; ``prepare`` has nothing to do."""
+        """Run the command in the root, as it is mounted on the host, when ``prepare`` has returned."""
         if not _has_capability(CAP_SYS_CHROOT):
             raise BootError("chroot needs CAP_SYS_CHROOT", hint="run it as root")
         self._check_shared(bundle)
         words = [*self._without_privileges(bundle), *_command("env", "coreutils").formulate()]
         words += ["-i", *bundle.process.get("env", ()), *_command("chroot", "coreutils").formulate()]
-        setpriv = _command("setpriv", "util-linux")
-        process = setpriv.popen([*words, bundle.root, *bundle.process["args"]], new_session=True, **stdio)
+        words = [*_command("setpriv", "util-linux").formulate(), *words, bundle.root, *bundle.process["args"]]
+        process, release = _held(words, stdio)
+        try:
+            prepare(process.pid)
+            os.write(release, b"\n")
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            os.close(release)
         return Started(process.pid, lambda: _exit_code(process.wait()))
 
     def losses(self, bundle: Bundle) -> tuple[str, ...]:
@@ -252,6 +260,24 @@ def _command(name: str, package: str) -> Any:
         return local[name]
     except CommandNotFound as error:
         raise BootError(f"{name} is not installed", hint=f"as root: apt install {package}") from error
+
+
+def _held(words: list[Any], stdio: Stdio) -> tuple[Any, int]:
+    """Start a command that waits for a line from the descriptor that is returned; at its end, it ends.
+
+    The shell cannot close its end of the pipe (only one digit can be redirected), which nobody else has.
+    """
+    hold, release = os.pipe()
+    script = f'read -r line </proc/self/fd/{hold} && exec "$@"'
+    try:
+        shell = _command("/bin/sh", "dash")
+        process = shell.popen(["-c", script, "sh", *words], new_session=True, pass_fds=(hold,), **stdio)
+    except BaseException:
+        os.close(release)
+        raise
+    finally:
+        os.close(hold)
+    return process, release
 
 
 def _last_message(log: Path) -> str:

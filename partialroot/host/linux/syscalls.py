@@ -22,6 +22,7 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x1, 0x2, 0x4, 0x8
 FICLONE = 0x40049409
+CLONE_NEWNET = 0x40000000
 
 
 class _Calls(NamedTuple):
@@ -32,6 +33,7 @@ class _Calls(NamedTuple):
     move_mount: "_NamedFuncPointer"
     openat2: "_NamedFuncPointer"
     umount2: "_NamedFuncPointer"
+    setns: "_NamedFuncPointer"
 
 
 @cache
@@ -52,6 +54,7 @@ def _calls() -> _Calls:
         move_mount=function("syscall", c_long, c_int, c_char_p, c_int, c_char_p, c_uint),
         openat2=function("syscall", c_long, c_int, c_char_p, c_char_p, c_size_t),
         umount2=function("umount2", c_char_p, c_int),
+        setns=function("setns", c_int, c_int),
     )
 
 
@@ -99,6 +102,11 @@ def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
 def unmount(path: bytes, flags: int) -> None:
     """Unmount what is mounted at ``path``; ``flags`` are umount2(2)'s."""
     _checked(_calls().umount2(path, flags))
+
+
+def enter_network(namespace: int) -> None:
+    """Move this thread, and what it starts, into the network namespace that a descriptor is open on."""
+    _checked(_calls().setns(namespace, CLONE_NEWNET))
 
 
 def clone_file(target: int, source: int) -> None:

@@ -1,0 +1,90 @@
+"""Which failed lookups of a zone are worth a line in its profile: those that the source could have satisfied.
+
+Not told are: what the source has not got either; what a later lookup of the same process found by the same
+name elsewhere (a search path); what the kernel, the runtime or the linker supplies; caches; what the profile
+leaves out on purpose; sockets and devices; and state: what machines vary (/var, /run, /tmp) in a directory
+that the zone has, and files of a directory to which the zone itself writes.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from partialroot.learn.lesson import Known, Source
+from partialroot.learn.needs import VARIABLE, Need, Needs, passing, spelled
+from partialroot.learn.trace import Lookup, Trace, Use
+from partialroot.model import FileType
+from partialroot.paths import RootPath
+
+_ABSENT = frozenset({"ENOENT", "ENOTDIR"})
+_TAKEN = (FileType.FILE, FileType.DIR)
+
+
+class _Seen(NamedTuple):
+    """What went well in a run: paths found, and the directories in which something was written."""
+
+    found: frozenset[str]
+    written: frozenset[str]
+
+
+def missed(trace: Trace, known: Known, source: Source) -> Needs:
+    """Return what the zone asked for in vain though the source has it, and nothing else."""
+    seen = _seen(trace)
+    needs: dict[tuple[bool, RootPath], Need] = {}
+    for lookup in _unanswered(trace.lookups):
+        need = _need(lookup, seen, known, source)
+        if need is not None:
+            is_program = lookup.use is Use.EXEC
+            needs.setdefault((is_program, need.path), need).programs[lookup.program] += 1
+    files = {path: need for (is_program, path), need in needs.items() if not is_program}
+    programs = {path: need for (is_program, path), need in needs.items() if is_program}
+    directories = {path: need for path, need in files.items() if need.node.type is FileType.DIR}
+    return Needs(
+        programs=programs,
+        files={path: need for path, need in files.items() if path not in directories | programs},
+        directories=directories,
+        written={},
+        state={},
+    )
+
+
+def _seen(trace: Trace) -> _Seen:
+    done = [lookup for lookup in trace.lookups if not lookup.error]
+    written = (_directory(lookup.path) for lookup in done if lookup.use is Use.WRITE)
+    return _Seen(frozenset(lookup.path for lookup in done), frozenset(written))
+
+
+def _unanswered(lookups: Iterable[Lookup]) -> Iterator[Lookup]:
+    """Yield the lookups of what was absent, but for those whose name the same process found later on."""
+    later: set[tuple[int, str]] = set()
+    unanswered = []
+    for lookup in reversed(tuple(lookups)):
+        name = (lookup.process, lookup.path.rpartition("/")[2])
+        if not lookup.error:
+            later.add(name)
+        elif lookup.error in _ABSENT and name not in later:
+            unanswered.append(lookup)
+    return reversed(unanswered)
+
+
+def _need(lookup: Lookup, seen: _Seen, known: Known, source: Source) -> Need | None:
+    """Return what would have satisfied a lookup: what it asked for, or where it wanted to write."""
+    text = _directory(lookup.path) if lookup.use is Use.WRITE else lookup.path
+    path = spelled(source.tree, text)
+    if path is None or len(path) < 2 or text in seen.found or passing(path, source.tops):
+        return None
+    found = source.tree.resolve(path)
+    if found.node is None or found.node.type not in _TAKEN or passing(found.real, source.tops):
+        return None
+    need = Need(path, found, found.node)
+    return need if known.lacks(need) and not _is_state(path, seen, known.paths) else None
+
+
+def _is_state(path: RootPath, seen: _Seen, paths: Collection[RootPath]) -> bool:
+    """Whether a path is one that the zone's programs make themselves, in a directory that is there."""
+    if path.parent in seen.written:
+        return True
+    return path.parent in paths and any(path.is_below(top) for top in VARIABLE)
+
+
+def _directory(path: str) -> str:
+    return path.rpartition("/")[0] or "/"

@@ -1,0 +1,131 @@
+"""verify --watch: run a zone under watch, and tell what it looked for in vain though the source has it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from partialroot.errors import BootError, ProfileError
+from partialroot.host import tracing
+from partialroot.host.probes import check
+from partialroot.learn.interpret import interpret
+from partialroot.learn.lesson import Known, Source, file_lines, program_lines, rest
+from partialroot.learn.missed import missed
+from partialroot.learn.needs import Needs
+from partialroot.learn.trace import Trace
+from partialroot.learn.wording import pasted
+from partialroot.model import Finding, Profile, Receipt
+from partialroot.pipeline.exercise import Exercise, exercise
+from partialroot.pipeline.planning import Options, compose, open_tree, packages_of
+from partialroot.pipeline.running import bring_up, refuse_boot
+from partialroot.pipeline.zones import Outcome, each, need_receipt, opened
+from partialroot.plan.policy import Excludes, shared_tops
+from partialroot.plan.wishes import named_literally
+from partialroot.zone import receipt as receipts
+from partialroot.zone.store import Store
+
+KIND = "lookup"
+
+
+class Watch(NamedTuple):
+    """How a zone is run under watch, and what it is asked."""
+
+    exercise: Exercise = Exercise()
+    runtime: str = "auto"
+
+
+def watch(store: Path, zonepaths: Sequence[str], wish: Watch) -> tuple[Outcome[list[Finding]], ...]:
+    """Boot zones that do not run, one after the other, exercise each, halt it, and return what it missed."""
+    check(wish.exercise.probes)
+    return each(zonepaths, lambda one: _watch_one(Store(store), Path(one), wish))
+
+
+def _watch_one(store: Store, zonepath: Path, wish: Watch) -> Outcome[list[Finding]]:
+    with opened(store, zonepath) as (site, notes):
+        receipt = need_receipt(zonepath)
+        refuse_boot(zonepath, receipt, trust_zone=False)
+        bring_up(site)
+        trace, failed = _run(zonepath, receipt, wish)
+        source, known, more = _compared(store, receipt)
+        found = list(_findings(missed(trace, known, source), trace, known, source))
+    if failed is not None and not found:
+        raise failed
+    failure = (f"{zonepath}: {failed}",) if failed is not None else ()
+    return Outcome(str(zonepath), found, notes=(*notes, *more, *failure))
+
+
+def _run(zonepath: Path, receipt: Receipt, wish: Watch) -> tuple[Trace, BootError | None]:
+    """Return what the zone did until it was exercised, and why it was not, if so."""
+    from partialroot.host.linux.boot import boot
+    from partialroot.host.linux.halt import halt
+
+    watched: list[tuple[str, tracing.Watched]] = []
+    failed = None
+    with ExitStack() as stack:
+        try:
+            booted = boot(
+                zonepath,
+                runtime=wish.runtime,
+                address=receipt.request.address,
+                watch=lambda name, pid: watched.append((name, stack.enter_context(tracing.following(pid)))),
+            )
+            _exercise(zonepath, booted.pid, watched[-1][1], wish.exercise)
+        except BootError as error:
+            if not watched:
+                raise
+            failed = error
+        finally:
+            halt(zonepath)
+        name, last = watched[-1]
+        last.finish()
+        # runc's first process is in the zone when it is met; the others go there later.
+        entered = "exec" if name == "runc" else "chroot"
+        return interpret(last.calls(), entered=entered, root=str(zonepath / "root")), failed
+
+
+def _exercise(zonepath: Path, pid: int, watched: tracing.Watched, wish: Exercise) -> None:
+    """Exercise the zone from its own network: there a probe means what it meant to learn."""
+    from partialroot.host.linux.network import inside
+    from partialroot.host.linux.processes import zone_processes
+
+    def gone() -> str:
+        return "" if zone_processes(zonepath / "root") else "its last process has ended"
+
+    inside(pid, lambda: exercise(watched, wish, gone))
+
+
+def _compared(store: Store, receipt: Receipt) -> tuple[Source, Known, tuple[str, ...]]:
+    """Return the source, what the zone has of it, and what to tell."""
+    request = receipt.request
+    options = Options(
+        store=store.root,
+        source=Path(request.source),
+        platform=request.platform,
+        manifests=tuple(map(Path, request.manifests)),
+        parameters=dict(request.parameters),
+    )
+    notes: tuple[str, ...] = ()
+    try:
+        profile = compose(options, request.profiles)
+    except ProfileError as error:
+        profile = Profile("", "")
+        notes = (f"{receipt.zonepath}: what its profiles exclude is told, too: {error}",)
+    tree = open_tree(options)
+    shared = receipts.read_manifest(Path(receipt.image)) if receipt.image else ()
+    paths = frozenset(record.path for record in (*receipt.entries, *shared))
+    source = Source(tree, packages_of(tree), shared_tops(request.platform, tree.lstat))
+    return source, Known(paths, profile, Excludes(tree, profile.exclude, named_literally(profile))), notes
+
+
+def _findings(needs: Needs, trace: Trace, known: Known, source: Source) -> Iterator[Finding]:
+    """Yield the lines to paste, each as a finding: where it is wanted, the line, how often and by whom."""
+    lesson = rest(trace._replace(uids=frozenset(), gids=frozenset()), needs, known, source, secrets=True)
+    lines = (
+        *program_lines(needs, known, source.tree, None),
+        *file_lines(needs, known, source, (), libraries=True),
+        *lesson.lines,
+    )
+    for line in lines:
+        yield Finding(line.text, KIND, pasted(line), line.why)
+    for place in lesson.places:
+        yield Finding(place.path, KIND, pasted(place), place.why)
