@@ -209,7 +209,28 @@ def test_any_words_are_a_wish_or_an_error_of_ours(words: list[str]) -> None:
 def test_profiles_come_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("# comment\n\nb # why\n/root/c.toml\n")
     wish = parse_install(["-pa", f"-s{tmp_path}/list", "-pd", "-xnodataset"])
-    assert wish.profiles == ["a", "b", "/root/c.toml", "d"]
+    assert wish.profiles == ("a", "b", "/root/c.toml", "d")
+
+
+def test_overlays_and_tarballs() -> None:
+    wish = parse_install(["-pa", "-onet-server", "-ojava", "-xnodataset"])
+    assert (wish.profiles, wish.overlays, wish.tarball) == (("a",), ("net-server", "java"), None)
+    assert parse_install(["-i/a/zone.tar.gz"]).tarball == Path("/a/zone.tar.gz")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["-ojava"], "no profile"),
+        (["-i/a/z.tar.gz", "-pa"], "all that is in"),
+        (["-i/a/z.tar.gz", "-ojava"], "all that is in"),
+        (["-i/a/z.tar.gz", "-i/b/z.tar.gz"], "all that is in"),
+        (["-iz.tar.gz"], "absolute"),
+    ],
+)
+def test_wishes_that_make_no_sense(words: list[str], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse_install(words)
 
 
 def test_lists_are_bounded(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_it_comes_out_as_tar_would_unpack_it(tmp_path: Path, store: Store, form:
     reference.mkdir()
     tar = ["tar", "-x", "-p", "--numeric-owner", "--same-owner", "-f", str(made), "-C", str(reference)]
     subprocess.run(tar, check=True)
-    with unpacked(store, made) as found:
+    with unpacked(store.root, made) as found:
         ours = dump(found.root, times=False)
         assert found.root.stat().st_mode & 0o777 == 0o700  # nobody else looks at it
         assert found.root.parent == store.images
@@ -61,7 +61,7 @@ def test_it_comes_out_as_tar_would_unpack_it(tmp_path: Path, store: Store, form:
 
 def test_times_and_missing_parents(tmp_path: Path, store: Store) -> None:
     made = tarball(tmp_path / "z.tar.gz", [member("a/b/c", data=b"x", mtime=1_600_000_000, mode=0o640)])
-    with unpacked(store, made) as found:
+    with unpacked(store.root, made) as found:
         file = found.root / "a/b/c"
         assert (file.stat().st_mtime, file.stat().st_mode & 0o7777) == (1_600_000_000, 0o640)
         assert (found.root / "a").stat().st_mode & 0o777 == 0o755
@@ -73,7 +73,7 @@ def test_attributes_that_a_zone_may_have_are_kept(tmp_path: Path, store: Store) 
         f"SCHILY.xattr.{key}": "\x01\udcff" for key in ("user.x", "trusted.overlay.opaque", "security.ima")
     }
     made = tarball(tmp_path / "z.tar.gz", [member("f", pax_headers=headers)])
-    with unpacked(store, made) as found:
+    with unpacked(store.root, made) as found:
         assert {key: os.getxattr(found.root / "f", key) for key in os.listxattr(found.root / "f")} == {
             "user.x": b"\x01\xff"
         }
@@ -86,7 +86,7 @@ def test_what_could_harm_is_refused_before_anything_is_written(
     members, why = HOSTILE[what]
     made = tarball(tmp_path / "zone.tar.gz", [member("first", data=b"x"), *members])
     before = dump(tmp_path)
-    with pytest.raises(SourceError, match=why) as refused, unpacked(store, made):
+    with pytest.raises(SourceError, match=why) as refused, unpacked(store.root, made):
         pass
     assert str(made) in str(refused.value)
     assert dump(tmp_path) == before
@@ -101,7 +101,7 @@ def test_bombs_are_refused(tmp_path: Path, store: Store) -> None:
         file.write(info.tobuf())
         for _ in range(size >> 20):
             file.write(bytes(1 << 20))
-    with pytest.raises(SpaceError, match="larger") as refused, unpacked(store, zeros):
+    with pytest.raises(SpaceError, match="larger") as refused, unpacked(store.root, zeros):
         pass
     assert f"{MOST_RATIO} times" in str(refused.value)
     assert os.listdir(store.images) == []
@@ -217,12 +217,12 @@ def test_what_changes_between_the_readings_is_refused(
         found = Tarball(made, ROOM)
         made.write_bytes(data[replacement])
         monkeypatch.setattr(unpack, "Tarball", lambda *_, found=found: found)
-        with pytest.raises(SourceError, match="changed while"), unpacked(store, made):
+        with pytest.raises(SourceError, match="changed while"), unpacked(store.root, made):
             pass
         assert os.listdir(store.images) == []
 
 
 def test_what_unpackers_left_that_died_is_swept(tmp_path: Path, store: Store) -> None:
     (store.images / (".new-" + "0" * 64)).mkdir()
-    with unpacked(store, tarball(tmp_path / "z.tar.gz", [member("a")])) as found:
+    with unpacked(store.root, tarball(tmp_path / "z.tar.gz", [member("a")])) as found:
         assert os.listdir(store.images) == [found.root.name]

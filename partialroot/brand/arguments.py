@@ -11,8 +11,8 @@ from partialroot.errors import UsageError, ZonepathError
 
 BRAND = "partial-root"
 # Letters only: zoneadm loses the names of long options (zones facts 1.4). As <installopts> of config.xml.
-INSTALL_OPTIONS = "p:s:h"
-USAGE = "usage: zoneadm -z ZONE install -p PROFILE [-p PROFILE ...] [-s FILE]"
+INSTALL_OPTIONS = "p:o:s:i:h"
+USAGE = "usage: zoneadm -z ZONE install [-p PROFILE ...] [-o OVERLAY ...] [-s FILE] | -i TARBALL"
 MAX_SPEC = 1 << 20
 _ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 # A blank or a metacharacter would have been split or run before we are called (10.4).
@@ -27,11 +27,12 @@ class Call(NamedTuple):
     words: tuple[str, ...]
 
 
-class Wish:
-    """What install is to build."""
+class Wish(NamedTuple):
+    """What install is to build: of profiles and Tribblix' overlays, or all that is in a tarball."""
 
-    def __init__(self) -> None:
-        self.profiles: list[str] = []
+    profiles: tuple[str, ...]
+    overlays: tuple[str, ...]
+    tarball: Path | None
 
 
 def parse_call(words: Sequence[str]) -> Call:
@@ -51,17 +52,29 @@ def parse_install(words: Sequence[str]) -> Wish:
     if "--" in words:  # all that zoneadm leaves of a long option
         raise UsageError("long options are not known", hint=USAGE)
     options = _getopt(words, f"x:{INSTALL_OPTIONS}")  # zoneadm forwards its own -x
-    wish = Wish()
+    if any(letter == "-h" for letter, _ in options):
+        raise UsageError(USAGE)
+    profiles: list[str] = []
     for letter, value in options:
-        if letter == "-h":
-            raise UsageError(USAGE)
         if letter == "-p":
-            wish.profiles.append(value)
+            profiles.append(value)
         if letter == "-s":
-            wish.profiles += _read_spec(Path(value))
-    if not wish.profiles:
+            profiles += _read_spec(Path(value))
+    overlays = tuple(value for letter, value in options if letter == "-o")
+    tarballs = [Path(value) for letter, value in options if letter == "-i"]
+    _refuse_strange_wishes(profiles, overlays, tarballs)
+    return Wish(tuple(profiles), overlays, tarballs[0] if tarballs else None)
+
+
+def _refuse_strange_wishes(
+    profiles: Sequence[str], overlays: Sequence[str], tarballs: Sequence[Path]
+) -> None:
+    if not tarballs and not profiles:
         raise UsageError("no profile is named", hint=USAGE)
-    return wish
+    if tarballs and (profiles or overlays or len(tarballs) > 1):
+        raise UsageError("a tarball is all that is in its zone", path=str(tarballs[0]), hint=USAGE)
+    if tarballs and not tarballs[0].is_absolute():
+        raise UsageError("the path of a tarball must be absolute", path=str(tarballs[0]))
 
 
 def parse_uninstall(words: Sequence[str]) -> frozenset[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from partialroot.brand.arguments import BRAND, Call, Wish
 from partialroot.errors import ConflictError, PartialRootError, ZonepathError
-from partialroot.host.illumos import commands, mnttab, zonelist
+from partialroot.host.illumos import commands, mnttab, zoneattrs, zonelist
 from partialroot.host.illumos.datasets import Datasets
 from partialroot.pipeline.branded import OURS, Branded
 from partialroot.pipeline.planning import Options
@@ -16,6 +16,8 @@ from partialroot.zone.removal import remove
 
 ZONES = Path("/etc/zones")
 DETACHED = "SUNWdetached.xml"
+MUST_MATCH = "libc-must-match"
+"""An attribute that zonecfg(8) gives a zone: if true, no C library of another system will do for it."""
 OF_ZONEADM = ("root", "dev", "lu")
 """The directories of a zonepath that are zoneadm's, or zoneadmd's, or mount points."""
 
@@ -27,6 +29,7 @@ class Life:
         self._zone = call.zone
         self._zonepath = call.zonepath
         self._datasets = Datasets(call.zonepath)
+        self._options = options
         self._branded = Branded(options)
         self._say = say
 
@@ -37,16 +40,17 @@ class Life:
         self._datasets.top()  # refuses what is no dataset
         if self._datasets.active() or not self.is_vacant():
             raise ZonepathError("has something in it already", path=str(self._zonepath))
-        with self._branded.reading() as branded:
-            planned = branded.plan(self._zonepath, wish.profiles)
-            for warning in planned.plan.warnings:
-                self._say(f"warning: {warning}")
-            try:
+        options = self._options._replace(overlays=wish.overlays, source=wish.tarball or self._options.source)
+        try:
+            with Branded(options).reading(self._zonepath) as branded:
+                planned = branded.plan(self._zonepath, wish.profiles)
+                for warning in planned.plan.warnings:
+                    self._say(f"warning: {warning}")
                 self._datasets.create()
                 branded.build(self._datasets, planned, wish.profiles)
-            except BaseException:
-                self.take_back()
-                raise
+        except BaseException:
+            self.take_back()
+            raise
 
     def take_back(self) -> None:
         """Remove all that an installation made, as far as it can be; the zonepath's own dataset stays."""
@@ -54,7 +58,8 @@ class Life:
             self._datasets.destroy_roots()
             os.rmdir(self._datasets.mount_point)
         with suppress(PartialRootError, OSError):
-            self._branded.forget(self._zonepath)
+            if self._options.store.is_dir():
+                self._branded.forget(self._zonepath)
 
     def is_vacant(self) -> bool:
         """Whether nothing is in the zonepath, nor mounted there: only then may zoneadm delete it (1.5)."""
@@ -73,10 +78,16 @@ class Life:
     def prepare(self) -> None:
         """Have the root mounted with nothing mounted in it (3.1), and as new as this boot environment.
 
-        When it cannot be brought up to date the zone starts as it is, if it can.
+        When it cannot be brought up to date the zone starts as it is, if it can: unless it was told that its
+        C library must match, and that does not.
         """
         self._datasets.unmount_below()
         self.mount()
+        if not self._bring_up_to_date():
+            self._look_at_libc()
+
+    def _bring_up_to_date(self) -> bool:
+        """Refresh the zone; return whether it is then known to be what this boot environment is."""
         try:
             if self._branded.refresh(self._datasets):
                 self._say(f"{self._zone} was brought up to date with the global zone")
@@ -84,6 +95,21 @@ class Life:
             if not (self._zonepath / "image").is_dir():
                 raise
             self._say(f"warning: {self._zone} starts without having been brought up to date: {error}")
+            return False
+        return not self._branded.is_from_tarball(self._zonepath)
+
+    def _look_at_libc(self) -> None:
+        """Raise ConflictError for a C library that must match and does not; else it is worth a warning."""
+        try:
+            why = self._branded.strange_libc(self._zonepath)
+        except (PartialRootError, OSError) as error:
+            why = f"its C library cannot be compared with the global zone's: {error}"
+        if not why:
+            return
+        if zoneattrs.read(commands.run, self._zone).get(MUST_MATCH) == "true":
+            hint = f"zonecfg -z {self._zone} remove attr name={MUST_MATCH}"
+            raise ConflictError(f"does not start: {MUST_MATCH}, but {why}", path=self._zone, hint=hint)
+        self._say(f"warning: {self._zone}: {why}")
 
     def settle_after_halt(self) -> None:
         """Mount the root again, if that is possible: it may still be, with all that is mounted in it."""

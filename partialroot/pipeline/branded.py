@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from partialroot.errors import NoReceiptError
@@ -13,16 +13,23 @@ from partialroot.pipeline.planning import Options, Planned, make_plan, reading
 from partialroot.source.tree import Tree
 from partialroot.zone import fs, inplace
 from partialroot.zone import receipt as receipts
+from partialroot.zone.carry import copy_image
 from partialroot.zone.change import Change
 from partialroot.zone.image import release_image
 from partialroot.zone.removal import remove
 from partialroot.zone.site import IMAGE, Site
 from partialroot.zone.state import Known, changed_sources
 from partialroot.zone.store import Registered, Store
-from partialroot.zone.zonepath import WORK_NAMES
+from partialroot.zone.zonepath import HOME_NAME, WORK_NAMES
 
-OURS = (IMAGE, f"{IMAGE}.new", receipts.NAME, receipts.PER_ROOT, *WORK_NAMES)
+OURS = (IMAGE, f"{IMAGE}.new", receipts.NAME, receipts.PER_ROOT, HOME_NAME, *WORK_NAMES)
 """What is ours in a zonepath beside the root."""
+OF_OTHER_ROOTS = (receipts.PER_ROOT, HOME_NAME)
+"""What of it the roots of other boot environments need."""
+OWN_IMAGES = f"{HOME_NAME}/images"
+"""Where in its zonepath a zone has an image of its own: what came from a tarball goes wherever it goes."""
+LIBC = frozenset(f"/lib/{name}libc.so.1" for name in ("", "amd64/", "sparcv9/"))
+"""The C libraries: they must match the kernel."""
 UNDO = "partialroot-"
 """How the snapshot is called that a change can be rolled back to; then comes the receipt's digest."""
 
@@ -40,9 +47,12 @@ class Branded:
     # --- install ------------------------------------------------------------------------------------
 
     @contextmanager
-    def reading(self) -> "Iterator[Branded]":
-        """Yield the same, while the source's own files are seen: plan and build belong together."""
-        with reading(self._options) as options:
+    def reading(self, zonepath: Path) -> "Iterator[Branded]":
+        """Yield the same, while the source's own files are seen: plan and build belong together.
+
+        A tarball is unpacked where the zone's own image will be.
+        """
+        with reading(self._options, zonepath / OWN_IMAGES) as options:
             yield Branded(options)
 
     def plan(self, zonepath: Path, profiles: Sequence[str]) -> Planned:
@@ -73,23 +83,24 @@ class Branded:
             found = receipts.read(source) if source else _find_receipt(datasets)
             if found is None:
                 raise NoReceiptError("no zone of ours", path=str(source or datasets.zonepath))
-            made = found._replace(zonepath=str(datasets.zonepath))
+            made = _brought_along(found, source, datasets.zonepath, store)
             if made != receipts.read(datasets.zonepath) or _points_to(datasets.zonepath) != made.image:
                 inplace.commit(Site(store, datasets.zonepath, None), made)
             _keep(datasets)
             registered = Registered(datasets.zonepath, Path(made.image) if made.image else None, ())
             if store.registered(datasets.zonepath) != registered:
                 store.register(registered)
+            _unregister_former(found, store)
             return made
 
     def refresh(self, datasets: Datasets) -> bool:
         """Bring an adopted zone up to date with the source; return whether anything was done.
 
-        All or nothing: a failure is raised when the zone is as before.
+        All or nothing: a failure is raised when the zone is as before. Nothing is newer than a tarball.
         """
-        old = receipts.read(datasets.zonepath)
-        if old is None:
-            raise NoReceiptError("there is no receipt", path=str(datasets.zonepath))
+        old = _receipt_of(datasets.zonepath)
+        if old.request.is_from_tarball:
+            return False
         with reading(_options_of(old.request, self._options)) as options:
             return not self._is_current(old, options) and self._update(datasets, old, options)
 
@@ -121,6 +132,20 @@ class Branded:
         records = [*made.entries, *Known().images.records(made.image)]
         return next(changed_sources(records, tree), None) is None
 
+    def is_from_tarball(self, zonepath: Path) -> bool:
+        """Whether a zone is what a tarball was, whatever the source is now."""
+        return _receipt_of(zonepath).request.is_from_tarball
+
+    def strange_libc(self, zonepath: Path) -> str:
+        """Say how the zone's C library differs from that of the running system; "" when it does not."""
+        made = _receipt_of(zonepath)
+        if made.image is None:
+            return ""
+        records = [one for one in Known().images.records(made.image) if one.path in LIBC]
+        with reading(self._options) as options:
+            tree = Tree(options.source, views=options.views)
+            return "; ".join(changed_sources(records, tree))
+
     def _recover(self, datasets: Datasets, store: Store) -> None:
         """Roll back a change that did not get as far as its receipt; forget about one that did."""
         name = datasets.mounted()
@@ -140,9 +165,7 @@ class Branded:
         Without ``all_roots`` the receipts of other boot environments' roots stay. Copes with a zone of which
         only a part was made.
         """
-        self._forget(
-            zonepath, OURS if all_roots else tuple(name for name in OURS if name != receipts.PER_ROOT)
-        )
+        self._forget(zonepath, [name for name in OURS if all_roots or name not in OF_OTHER_ROOTS])
 
     def let_go(self, zonepath: Path) -> None:
         """Let the zone no longer use this system's images; its receipts stay, for who attaches it."""
@@ -155,6 +178,9 @@ class Branded:
             registered = store.registered(zonepath)
             if registered and registered.image:
                 images.add(str(registered.image))
+            with suppress(NoReceiptError):
+                if made := receipts.read(zonepath):
+                    _unregister_former(made, store)
             if zonepath.is_dir():
                 zone = fs.open_directory(zonepath)
                 try:
@@ -163,8 +189,9 @@ class Branded:
                 finally:
                     os.close(zone)
             store.unregister(zonepath)
-            for image in sorted(filter(None, images)):
-                release_image(store, Path(image))
+            for image in map(Path, sorted(filter(None, images))):
+                if not image.is_relative_to(zonepath):
+                    release_image(store, image)
 
 
 def _options_of(request: Request, options: Options) -> Options:
@@ -179,7 +206,40 @@ def _options_of(request: Request, options: Options) -> Options:
         keep_going=request.keep_going,
         add_closure=request.add_closure,
         run_fix_scripts=request.run_fix_scripts,
+        overlays=request.overlays,
     )
+
+
+def _receipt_of(zonepath: Path) -> Receipt:
+    found = receipts.read(zonepath)
+    if found is None:
+        raise NoReceiptError("there is no receipt", path=str(zonepath))
+    return found
+
+
+def _brought_along(found: Receipt, source: Path | None, zonepath: Path, store: Store) -> Receipt:
+    """Return a receipt as that of the zone at ``zonepath``, with the image that is a zone's own.
+
+    That went with the zonepath, if the zone was moved; a clone of the zone at ``source`` gets a copy.
+    """
+    made = _moved(found, zonepath)
+    if source and made.image and Path(made.image).is_relative_to(zonepath):
+        copy_image(store, _moved(found, source), Path(made.image).parent)
+    return made
+
+
+def _moved(made: Receipt, zonepath: Path) -> Receipt:
+    """Return a receipt as it is when its zone is at another place."""
+    image = made.image
+    if image is not None and Path(image).is_relative_to(made.zonepath):
+        image = str(zonepath / Path(image).relative_to(made.zonepath))
+    return made._replace(zonepath=str(zonepath), image=image)
+
+
+def _unregister_former(made: Receipt, store: Store) -> None:
+    """Take a place off the register that the zone of a receipt was moved away from."""
+    if not os.path.lexists(made.zonepath):
+        store.unregister(Path(made.zonepath))
 
 
 def _undo_label(zonepath: Path) -> str:

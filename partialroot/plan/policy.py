@@ -17,13 +17,19 @@ _TOPS = {
 }
 
 
+def all_tops(platform: str) -> tuple[RootPath, ...]:
+    """Return the top directories that a zone of the platform may share."""
+    return tuple(map(RootPath, _TOPS[platform]))
+
+
 def shared_tops(platform: str, lstat: Callable[[RootPath], Node | None]) -> tuple[RootPath, ...]:
     """Return the top directories a zone only reads: those of the platform that are real directories.
 
     On a merged-/usr Linux that is /usr alone; /bin and the like are symlinks, and private.
     """
-    tops = (RootPath(top) for top in _TOPS[platform])
-    return tuple(top for top in tops if (node := lstat(top)) is not None and node.type is FileType.DIR)
+    return tuple(
+        top for top in all_tops(platform) if (node := lstat(top)) is not None and node.type is FileType.DIR
+    )
 
 
 def layer_of(path: RootPath, tops: Iterable[RootPath]) -> Layer:

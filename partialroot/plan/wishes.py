@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
-from partialroot.errors import ConflictError
+from partialroot.errors import ConflictError, Missing
 from partialroot.globs import is_glob
 from partialroot.model import FileType, Item, Node, Profile, Reason, Start
 from partialroot.paths import STANDARD_PATH, RootPath
 from partialroot.plan.draft import Draft
+from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
 
 _NUMBER = re.compile("([0-9]+)")
@@ -53,6 +54,17 @@ def named_literally(profile: Profile) -> Iterator[RootPath]:
     for item in (*profile.files, *profile.secrets, *profile.programs):
         if item.text.startswith("/") and not is_glob(item.text):
             yield RootPath.parse(item.text)
+
+
+def with_overlays(
+    profile: Profile, overlays: Iterable[str], packages: Packages
+) -> tuple[Profile, list[Missing]]:
+    """Return the profile with the packages of overlays named beside it, and the overlays there are not."""
+    names = list(dict.fromkeys(overlays))
+    known = [name for name in names if packages.group(name) is not None]
+    items = (Item(name, f"overlay {name}") for name in known)
+    missing = [Missing(f"overlay {name}", "command line", "error") for name in names if name not in known]
+    return profile._replace(packages=(*profile.packages, *items)), missing
 
 
 def gather(profile: Profile, draft: Draft) -> None:

@@ -50,10 +50,11 @@ def audit(
     """
     known = known or Known()
     findings = [*_check_places(zonepath, receipt, store), *check_pointer(zonepath, receipt)]
+    tree: Tree | None = None
     try:
-        tree: Tree | None = known.tree(receipt.request.source)
+        if not receipt.request.is_from_tarball:
+            tree = known.tree(receipt.request.source)
     except SourceError as error:
-        tree = None
         findings.append(Finding(receipt.request.source, "unreadable", "the source", error.message))
     findings += _PrivateAudit(zonepath, receipt, tree, others).findings()
     if receipt.image is not None:

@@ -240,21 +240,21 @@ def sweep(store: Store, home: Path) -> None:
 
 
 @contextmanager
-def scratch(store: Store) -> Iterator[Path]:
+def scratch(store: Store, home: Path) -> Iterator[Path]:
     """Yield an empty directory of ours beside the images: what is in it can be linked into them.
 
     It is removed in the end, by the next sweep if we die before.
     """
-    sweep(store, store.images)
+    sweep(store, home)
     key = os.urandom(32).hex()  # nobody else waits for this lock; it tells sweepers that we live
-    with store.lock_image(store.images, key):
-        home = fs.open_directory(store.images)
+    with store.lock_image(home, key):
+        fd = fs.open_directory(home)
         try:
-            fs.make_own_directory(home, _FRESH + key)
-            yield store.images / (_FRESH + key)
+            fs.make_own_directory(fd, _FRESH + key)
+            yield home / (_FRESH + key)
         finally:
-            _sweep_digest(store.images, home, key)
-            os.close(home)
+            _sweep_digest(home, fd, key)
+            os.close(fd)
 
 
 def _sweep_digest(home: Path, fd: int, digest: str) -> None:

@@ -79,6 +79,8 @@ def _limited(lines: Iterable[str]) -> Iterator[str]:
 
 def _stale(receipt: Receipt, known: Known) -> Iterator[str]:
     source = receipt.request.source
+    if receipt.request.is_from_tarball:  # its files were unpacked for once: there is nothing to compare with
+        return
     try:
         tree = known.tree(source)
     except SourceError as error:

@@ -17,7 +17,7 @@ from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.image import scratch
 from partialroot.zone.layer import lost_sentence
-from partialroot.zone.store import Store
+from partialroot.zone.store import Store, make_private
 
 _PARENT = fs.Meta(0o755, None, None)
 """Of a directory that the tarball has something in, but not itself."""
@@ -26,18 +26,23 @@ _PARENT = fs.Meta(0o755, None, None)
 class Unpacked(NamedTuple):
     """A tarball's files in the directory ``root``; ``lost`` says what could not be kept of them."""
 
+    tarball: Path
     root: Path
     lost: tuple[str, ...]
 
 
 @contextmanager
-def unpacked(store: Store, path: Path) -> Iterator[Unpacked]:
+def unpacked(place: Path, path: Path, home: Path | None = None) -> Iterator[Unpacked]:
     """Unpack a tarball beside the images, so that these can link its files; take it all away in the end.
 
-    Raises SourceError or SpaceError before anything is written, ApplyError when writing fails.
+    ``place`` is the store, ``home`` where those images are if not in it. Raises SourceError or SpaceError
+    before anything is written, ApplyError when writing fails.
     """
-    tarball = Tarball(path, Room.at(store.images))
-    with scratch(store) as root:
+    home = home or place / "images"
+    tarball = Tarball(path, Room.at(next(one for one in (home, *home.parents) if one.is_dir())))
+    store = Store(place)
+    make_private(home, "the home of images")
+    with scratch(store, home) as root:
         top = fs.open_directory(root)
         try:
             with Dirs(top) as dirs:
@@ -45,7 +50,7 @@ def unpacked(store: Store, path: Path) -> Iterator[Unpacked]:
                 unpacking.run(tarball)
         finally:
             os.close(top)
-        yield Unpacked(root, tuple(unpacking.lost))
+        yield Unpacked(path, root, tuple(unpacking.lost))
 
 
 class _Unpacking:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lifecycle import brandfiles
 
@@ -31,6 +32,24 @@ class Resource:
 
 
 @dataclass
+class Net:
+    """A net resource: with a shared stack an address on a link, with an exclusive one the whole link."""
+
+    physical: str = ""
+    address: str = ""
+    defrouter: str = ""
+
+
+@dataclass
+class Attr:
+    """An attr resource: whatever somebody wants to remember."""
+
+    name: str = ""
+    type: str = ""
+    value: str = ""
+
+
+@dataclass
 class Zone:
     """One zone: its line of the index and its file, and what the kernel knows of it."""
 
@@ -42,6 +61,8 @@ class Zone:
     ip_type: str = "shared"
     uuid: str = ""
     resources: list[Resource] = field(default_factory=list)
+    nets: list[Net] = field(default_factory=list)
+    attrs: list[Attr] = field(default_factory=list)
 
     @property
     def root(self) -> str:
@@ -68,6 +89,10 @@ class Zone:
             node = ET.SubElement(top, "filesystem", special=one.special, directory=one.dir, type=one.type)
             for option in one.options:
                 ET.SubElement(node, "fsoption", name=option)
+        for net in self.nets:
+            ET.SubElement(top, "network", {key: value for key, value in vars(net).items() if value})
+        for attr in self.attrs:
+            ET.SubElement(top, "attr", vars(attr))
         ET.indent(top)
         text = ET.tostring(top, encoding="unicode")
         (ETC / f"{self.name}.xml").write_text(f'<?xml version="1.0"?>\n{DOCTYPE}\n{text}\n')
@@ -145,6 +170,8 @@ def _from_file(path: Path) -> Zone:
         top.get("ip-type", "shared"),
         "",
         resources,
+        [Net(**one.attrib) for one in top.findall("network")],
+        [Attr(**one.attrib) for one in top.findall("attr")],
     )
 
 
@@ -183,7 +210,7 @@ class Zonecfg:
     def __init__(self, name: str) -> None:
         self.name = name
         self.zone = load(name)
-        self.resource: Resource | None = None
+        self.resource: Resource | Net | Attr | None = None
         self.changed = self.deleted = False
 
     def run(self, line: str) -> None:
@@ -214,6 +241,8 @@ class Zonecfg:
         key, _, value = " ".join(words).partition("=")
         zone = self._zone()
         if self.resource:
+            if not hasattr(self.resource, key.strip()):
+                raise ConfigError(f"unknown property: {key}")
             setattr(self.resource, key.strip(), value.strip())
         elif key == "zonepath" and zone.state != "configured":
             raise ConfigError("zonepath cannot be changed: the zone is installed")
@@ -226,30 +255,37 @@ class Zonecfg:
         self.changed = True
 
     def do_add(self, *words: str) -> None:
-        """add fs; add options [a,b]"""
+        """add fs; add net; add attr; add options [a,b]"""
         if words == ("fs",):
             self.resource = Resource("", "", "")
-        elif words[:1] == ("options",) and self.resource:
+        elif words in (("net",), ("attr",)):
+            self.resource = Net() if words == ("net",) else Attr()
+        elif words[:1] == ("options",) and isinstance(self.resource, Resource):
             self.resource.options += "".join(words[1:]).strip("[]").split(",")
         else:
             raise ConfigError(f"cannot add {' '.join(words)}")
 
     def do_end(self) -> None:
-        """End an fs resource; a directory is there once."""
-        if self.resource is None or not (self.resource.dir and self.resource.special):
-            raise ConfigError("incomplete resource")
-        if any(one.dir == self.resource.dir for one in self._zone().resources):
-            raise ConfigError(f"{self.resource.dir}: fs already exists")
-        self._zone().resources.append(self.resource)
+        """End a resource; what is there is there once."""
+        one, zone = self.resource, self._zone()
+        if isinstance(one, Resource):
+            _end(one, zone.resources, one.dir, [other.dir for other in zone.resources], bool(one.special))
+        elif isinstance(one, Net):
+            _end(one, zone.nets, one.physical, [], True)
+        elif isinstance(one, Attr):
+            _end(one, zone.attrs, one.name, [other.name for other in zone.attrs], bool(one.type))
+        else:
+            raise ConfigError("no resource to end")
         self.resource, self.changed = None, True
 
     def do_remove(self, *words: str) -> None:
-        """remove fs dir=PATH"""
+        """remove fs dir=PATH; remove attr name=NAME"""
         zone = self._zone()
-        kept = [one for one in zone.resources if words != ("fs", f"dir={one.dir}")]
-        if len(kept) == len(zone.resources):
+        resources = [one for one in zone.resources if words != ("fs", f"dir={one.dir}")]
+        attrs = [one for one in zone.attrs if words != ("attr", f"name={one.name}")]
+        if len(resources) + len(attrs) == len(zone.resources) + len(zone.attrs):
             raise ConfigError("no such resource")
-        zone.resources, self.changed = kept, True
+        zone.resources, zone.attrs, self.changed = resources, attrs, True
 
     def do_delete(self, *words: str) -> None:
         """delete [-F]"""
@@ -271,17 +307,46 @@ class Zonecfg:
         for one in zone.resources:
             print(f"add fs\nset dir={one.dir}\nset special={one.special}\nset type={one.type}")
             print(f"add options [{','.join(one.options)}]\nend" if one.options else "end")
+        for kind, resources in (("net", zone.nets), ("attr", zone.attrs)):
+            for resource in resources:
+                print(f"add {kind}")
+                for key, value in vars(resource).items():
+                    if value:
+                        print(f'set {key}="{value}"')
+                print("end")
 
     def commit(self) -> None:
         """Verify and write what was changed; nothing while a resource is open."""
         if self.changed and not self.deleted and self.resource is None and self.zone:
-            brandfiles.load(self.zone.brand)
+            _verify_net(self.zone, brandfiles.load(self.zone.brand))
             self.zone.save()
 
     def _zone(self) -> Zone:
         if self.zone is None:
             raise ConfigError(f"{self.name}: no such zone configured")
         return self.zone
+
+
+def _end(
+    one: Resource | Net | Attr, resources: list[Any], key: str, known: list[str], complete: bool
+) -> None:
+    if not key or not complete:
+        raise ConfigError("incomplete resource")
+    if key in known:
+        raise ConfigError(f"{key}: already exists")
+    resources.append(one)
+
+
+def _verify_net(zone: Zone, brand: brandfiles.Brand) -> None:
+    """Check what verify_func checks of the network: who says which address, and whether the brand may."""
+    exclusive = zone.ip_type == "exclusive"
+    if exclusive and brand.platform.get("allow-exclusive-ip") != "true":
+        raise ConfigError("the brand allows no exclusive IP stack")
+    for net in zone.nets:
+        if exclusive and (net.address or net.defrouter):
+            raise ConfigError("address cannot be set for an exclusive IP stack")
+        if not exclusive and not net.address:
+            raise ConfigError("address must be set for a shared IP stack")
 
 
 def zonecfg(argv: list[str]) -> int:
@@ -305,5 +370,8 @@ def zonecfg(argv: list[str]) -> int:
         session.commit()
     except brandfiles.InvalidBrandError:
         print(f"{name}: brand is invalid or missing", file=sys.stderr)
+        return 1
+    except ConfigError as error:
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     return code

@@ -5,7 +5,7 @@ from typing import Protocol
 from partialroot.errors import ApplyError
 
 ZFS, MOUNT, UMOUNT = "/usr/sbin/zfs", "/usr/sbin/mount", "/usr/sbin/umount"
-ZONEADM, BEADM = "/usr/sbin/zoneadm", "/usr/sbin/beadm"
+ZONEADM, ZONECFG, BEADM = "/usr/sbin/zoneadm", "/usr/sbin/zonecfg", "/usr/sbin/beadm"
 PS, PKGADM = "/usr/bin/ps", "/usr/bin/pkgadm"
 # PATH and LD_* may be anybody's (zones facts 1.3), and what the commands print is localised (5).
 _CLEAN = ("-i", "PATH=/usr/bin:/usr/sbin", "LC_ALL=C")
