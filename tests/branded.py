@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lifecycle.machine import TESTS, Machine
+from lifecycle.machine import TESTS, Machine, Said
 
 CHECKOUT = TESTS.parent
 BRAND = "/usr/lib/brand/partial-root"
@@ -23,6 +23,14 @@ def options():
     from partialroot.pipeline.planning import Options
     return Options(Path({store!r}), Path("/be"), "illumos", (Path("/be/profiles"),))
 sys.exit(main({words}, options))
+"""
+COMMAND = """
+import sys
+sys.path[:0] = [{checkout!r}, {checkout!r} + "/tests"]
+import sunos
+sunos.become()
+from partialroot.cli import main
+sys.exit(main(sys.argv[1:]))
 """
 # What init does with the one line of inittab that counts: run its command, and again when it ends.
 INIT = """#!/sbin/sh
@@ -62,6 +70,11 @@ class Branded(Machine):
         """Configure and install a zone with the profile ``page``."""
         self.configure(zone)
         self.zoneadm(zone, "install", "-p", "page", *words)
+
+    def partialroot(self, *words: str, code: int | None = 0) -> Said:
+        """Run the command line, as on illumos."""
+        line = COMMAND.format(checkout=str(CHECKOUT))
+        return self.run(sys.executable, "-IBc", line, *words, "--store", STORE, code=code)
 
     def change(self, inside: str, text: str) -> None:
         """Replace a file of the source as packages do: by rename."""

@@ -11,11 +11,11 @@ from importlib.abc import MetaPathFinder
 from types import ModuleType
 
 LINUX_ONLY = """
-    CLONE_NEWNS EFD_CLOEXEC GRND_NONBLOCK MFD_CLOEXEC O_NOATIME O_PATH O_TMPFILE P_PIDFD RWF_NOWAIT SCHED_BATCH
-    SPLICE_F_MOVE ST_APPEND ST_MANDLOCK ST_NOATIME ST_NODEV ST_NODIRATIME ST_NOEXEC ST_RELATIME ST_SYNCHRONOUS
-    ST_WRITE XATTR_CREATE XATTR_REPLACE XATTR_SIZE_MAX copy_file_range eventfd eventfd_read eventfd_write
-    getrandom getresgid getresuid getxattr listxattr memfd_create pidfd_open removexattr sched_getaffinity
-    sched_setaffinity setns setresgid setresuid setxattr splice unshare
+    CLONE_NEWNS EFD_CLOEXEC GRND_NONBLOCK MFD_CLOEXEC O_NOATIME O_PATH O_TMPFILE P_PIDFD RWF_NOWAIT
+    SCHED_BATCH SPLICE_F_MOVE ST_APPEND ST_MANDLOCK ST_NOATIME ST_NODEV ST_NODIRATIME ST_NOEXEC ST_RELATIME
+    ST_SYNCHRONOUS ST_WRITE XATTR_CREATE XATTR_REPLACE XATTR_SIZE_MAX copy_file_range eventfd eventfd_read
+    eventfd_write getrandom getresgid getresuid getxattr listxattr memfd_create pidfd_open
+    removexattr sched_getaffinity sched_setaffinity setns setresgid setresuid setxattr splice unshare
 """.split()  # noqa: SIM905 (easier to read)
 """Names of ``os`` that Python has on Linux, and not where there are no such system calls."""
 

@@ -1,7 +1,9 @@
 """Whole lives of zones of our brand, played by the harness: real hooks, real datasets, real images."""
 
 import hashlib
+import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +67,28 @@ def test_the_second_zone_shares_the_image(machine: Branded) -> None:
     machine.zoneadm("other", "halt")
     machine.zoneadm("other", "uninstall", "-F")
     assert machine.images() == []
+
+
+def test_a_running_zone_is_told_as_such(machine: Branded) -> None:
+    """By zoneadm and ps, and by the mount table: statvfs(2) would say that its mounts can be written."""
+    machine.install_zone()
+    (zone,) = json.loads(machine.partialroot("status", ZONEPATH, "--json").out)["zones"]
+    assert (zone["state"], zone["running"]) == ("current", False)
+    machine.zoneadm("web", "boot")
+    inside = ["chroot", f"{machine.root}{ZONEPATH}/root", "/usr/bin/cat"]
+    with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
+        assert cat.stdin and cat.stdout
+        cat.stdin.write(b"it runs\n")
+        cat.stdin.flush()
+        assert cat.stdout.readline() == b"it runs\n"
+        said = machine.partialroot("status", ZONEPATH, "--json").out
+    (zone,) = json.loads(said)["zones"]
+    assert (zone["state"], zone["running"]) == ("current", True)
+    assert {"zsched", "/usr/bin/cat"} <= {one["command"] for one in zone["processes"]}
+    for verb in ("verify", "audit"):
+        machine.partialroot(verb, ZONEPATH)
+    for verb in ("remove", "boot", "halt"):
+        assert "zoneadm" in machine.partialroot(verb, ZONEPATH, code=2).err
 
 
 # --- failed installs ----------------------------------------------------------------------------------

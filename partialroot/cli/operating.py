@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from partialroot.cli import documents, messages, reports
 from partialroot.cli.common import finish, zonepaths
 from partialroot.errors import UsageError
-from partialroot.host.linux.boot import attend
 from partialroot.paths import RootPath
 from partialroot.pipeline import running
 from partialroot.zone.store import store_path
@@ -51,7 +50,11 @@ def boot(args: Namespace) -> int:
             messages.say(f"warning: {booted.zonepath}: NOT ISOLATED: {loss}")
         messages.say_warnings(f"{booted.zonepath}: {warning}" for warning in booted.warnings)
     code = finish(args, outcomes, documents.boot_document, reports.boot_line)
-    return attend(started[0]) if args.foreground and started else code
+    if not (args.foreground and started):
+        return code
+    from partialroot.host.linux.boot import attend
+
+    return attend(started[0])
 
 
 def halt(args: Namespace) -> int:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.modules import brand
@@ -31,16 +31,12 @@ from partialroot.plan.fragments import with_fragments
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
 from partialroot.plan.select import select, source_nsswitch
-from partialroot.plan.wishes import find_program, with_overlays
+from partialroot.plan.wishes import find_program
 from partialroot.profiles.library import Library
 from partialroot.source.content import ContentCache, measure
 from partialroot.source.packages import Packages, open_packages
 from partialroot.source.platform import detect_platform
-from partialroot.source.tarball import is_tarball
 from partialroot.source.tree import Tree
-
-if TYPE_CHECKING:  # most sources are no tarballs
-    from partialroot.zone.unpack import Unpacked
 
 BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
 _ASKED = Reason("wanted", "command line")
@@ -63,8 +59,6 @@ class Options(NamedTuple):
     add_closure: bool = False
     run_fix_scripts: bool = False
     views: Mapping[str, str] = NOTHING
-    overlays: tuple[str, ...] = ()
-    unpacked: "Unpacked | None" = None
 
     def request(self, profiles: Sequence[str], platform: str) -> Request:
         """Return what a receipt keeps of this, so that a refresh can ask for the same."""
@@ -72,7 +66,7 @@ class Options(NamedTuple):
             profiles=tuple(profiles),
             manifests=tuple(map(str, self.manifests)),
             parameters=tuple(sorted(self.parameters.items())),
-            source=str(self.unpacked.tarball if self.unpacked else self.source),
+            source=str(self.source),
             platform=platform,
             share=self.share,
             trust_zone=self.trust_zone,
@@ -80,22 +74,12 @@ class Options(NamedTuple):
             keep_going=self.keep_going,
             add_closure=self.add_closure,
             run_fix_scripts=self.run_fix_scripts,
-            overlays=self.overlays,
         )
 
 
 @contextmanager
-def reading(options: Options, home: Path | None = None) -> Iterator[Options]:
-    """Yield the options for as long as the source is read: files hidden by mounts are seen meanwhile.
-
-    A tarball is unpacked for that time, so that images in ``home`` (None: in the store) can link its files.
-    """
-    if is_tarball(options.source.name):
-        from partialroot.zone.unpack import unpacked
-
-        with unpacked(options.store, options.source, home) as found:
-            yield options._replace(source=found.root, unpacked=found)
-        return
+def reading(options: Options) -> Iterator[Options]:
+    """Yield the options for as long as the source is read: files hidden by mounts are seen meanwhile."""
     with live.own_files(options.store, options.source) as views:
         yield options._replace(views=views)
 
@@ -159,17 +143,8 @@ class Planned(NamedTuple):
 
 
 def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection, Tree]:
-    """Compose the profiles and select from the source; what is missing is in the selection.
-
-    Of a tarball everything is selected if no profile is named.
-    """
+    """Compose the profiles and select from the source; what is missing is in the selection."""
     tree = open_tree(options)
-    if options.unpacked and not profiles:
-        from partialroot.plan.whole import select_all
-
-        origin = str(options.unpacked.tarball)
-        everything = select_all(tree, _platform(platform_name(options, tree), tree), origin)
-        return everything._replace(warnings=(*everything.warnings, *options.unpacked.lost)), tree
     profile = Library(options.manifests, platform_name(options, tree)).compose(profiles, options.parameters)
     return select_profile(options, profile, tuple(sorted(profiles)), tree, packages_of(tree)), tree
 
@@ -179,9 +154,7 @@ def select_profile(
 ) -> Selection:
     """Select from the source what a composed profile says."""
     target = Literal() if profile.fragments else _platform(platform_name(options, tree), tree)
-    profile, missing = with_overlays(profile, options.overlays, packages)
     selected = select(profile, names, tree, packages, target)
-    selected = selected._replace(missing=(*missing, *selected.missing))
     if profile.fragments:
         selected = with_fragments(
             selected,
@@ -218,9 +191,20 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
         raise BusyError(
             "went away while it was looked at", path=where, hint="run the command again"
         ) from error
+    if local.is_illumos():
+        refuse_shared_datasets(zonepaths, facts.image_home)
     if selection.platform == "illumos":  # platform.xml mounts the image in every zone of the brand
         facts = facts._replace(no_mount="")
     return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
+
+
+def refuse_shared_datasets(zonepaths: Sequence[Path], image_home: Path) -> None:
+    """Raise ConflictError for a zonepath in the dataset of the images (P2)."""
+    from partialroot.host.facts import existing
+    from partialroot.host.illumos.datasets import refuse_shared_dataset
+
+    for zonepath in zonepaths:
+        refuse_shared_dataset(existing(zonepath), [existing(image_home)])
 
 
 def refuse_covered(selection: Selection, mounts: MountTable) -> None:

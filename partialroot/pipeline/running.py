@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.errors import ConflictError
-from partialroot.host.linux.boot import Booted
-from partialroot.host.linux.boot import boot as start
-from partialroot.host.linux.halt import halt as stop
 from partialroot.model import Receipt
 from partialroot.pipeline.planning import refuse_host_network
 from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
 from partialroot.zone.apply import Site
 from partialroot.zone.store import Store
+
+if TYPE_CHECKING:
+    from partialroot.host.linux.boot import Booted
 
 
 def mount(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[tuple[str, ...]], ...]:
@@ -52,7 +52,7 @@ def boot(
     foreground: bool,
     address: str | None,
     trust_zone: bool,
-) -> tuple[Outcome[Booted], ...]:
+) -> "tuple[Outcome[Booted], ...]":
     """Start zones; one in the foreground must be attended (``host.linux.boot.attend``)."""
     want = _Boot(runtime, foreground, address, trust_zone)
     return each(zonepaths, lambda one: _boot_one(Store(store), Path(one), want))
@@ -65,10 +65,12 @@ class _Boot(NamedTuple):
     trust_zone: bool
 
 
-def _boot_one(store: Store, zonepath: Path, want: _Boot) -> Outcome[Booted]:
+def _boot_one(store: Store, zonepath: Path, want: _Boot) -> "Outcome[Booted]":
     with opened(store, zonepath) as (site, notes):
         receipt = need_receipt(zonepath)
-        refuse_boot(zonepath, receipt, trust_zone=want.trust_zone)
+        _refuse_boot(zonepath, receipt, want)
+        from partialroot.host.linux.boot import boot as start
+
         back = bring_up(site)
         booted = start(
             zonepath,
@@ -81,14 +83,14 @@ def _boot_one(store: Store, zonepath: Path, want: _Boot) -> Outcome[Booted]:
     return Outcome(str(zonepath), booted, notes=notes)
 
 
-def refuse_boot(zonepath: Path, receipt: Receipt, *, trust_zone: bool) -> None:
-    """Raise ConflictError for a zone that cannot be started, or may not, and BusyError for one that runs."""
+def _refuse_boot(zonepath: Path, receipt: Receipt, want: _Boot) -> None:
+    _refuse_illumos("boot", zonepath, receipt)
     if receipt.settings.start is None:
         raise ConflictError(
             "its profiles say nothing to start", path=str(zonepath), hint="add a [start] to one"
         )
     refuse_running(zonepath)
-    refuse_host_network(receipt.settings, trust_zone or receipt.request.trust_zone)
+    refuse_host_network(receipt.settings, want.trust_zone or receipt.request.trust_zone)
 
 
 def halt(store: Path, zonepaths: Sequence[str], *, grace: float) -> tuple[Outcome[bool], ...]:
@@ -98,5 +100,17 @@ def halt(store: Path, zonepaths: Sequence[str], *, grace: float) -> tuple[Outcom
 
 def _halt_one(store: Store, zonepath: Path, grace: float) -> Outcome[bool]:
     with opened(store, zonepath) as (_, notes):
-        need_receipt(zonepath)
+        _refuse_illumos("halt", zonepath, need_receipt(zonepath))
+        from partialroot.host.linux.halt import halt as stop
+
         return Outcome(str(zonepath), stop(zonepath, grace), notes=notes)
+
+
+def _refuse_illumos(verb: str, zonepath: Path, receipt: Receipt) -> None:
+    """Raise ConflictError for a zone of illumos: it is the system that starts and stops it."""
+    if receipt.request.platform == "illumos":
+        raise ConflictError(
+            f"zoneadm(8) is what can {verb} a zone of illumos",
+            path=str(zonepath),
+            hint=f"zoneadm -z ZONE {verb}",
+        )

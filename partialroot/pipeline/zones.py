@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from partialroot.errors import BusyError, NoReceiptError, PartialRootError, UsageError
+from partialroot.host.local import is_illumos, zone_processes
 from partialroot.model import Receipt
 from partialroot.zone import apply
 from partialroot.zone import receipt as receipts
@@ -82,7 +83,7 @@ def opened(
 
 def _mounter(platform: str) -> Mounter | None:
     """On illumos nothing may be mounted below a zone's root while it is down: zone_create refuses that."""
-    return LinuxBinds() if platform == "linux" else None
+    return LinuxBinds() if platform == "linux" and not is_illumos() else None
 
 
 def _platform_of(zonepath: Path) -> str:
@@ -115,8 +116,6 @@ def need_receipt(zonepath: Path) -> Receipt:
 
 def refuse_running(zonepath: Path) -> None:
     """Raise BusyError while a process lives in the zone."""
-    from partialroot.host.local import zone_processes
-
     root = zonepath / "root"
     living = zone_processes(root) if root.is_dir() else ()
     if living:

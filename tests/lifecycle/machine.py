@@ -26,6 +26,7 @@ PROGRAMS = {
     "mount": "lifecycle.mounts:main_mount",
     "umount": "lifecycle.mounts:main_umount",
     "mnttab": "lifecycle.mounts:main_mnttab",  # brings /etc/mnttab up to date
+    "../bin/ps": "lifecycle.zoneadmd:main_ps",
 }
 PROGRAM = """#!{python} -IS
 import sys

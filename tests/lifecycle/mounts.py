@@ -55,6 +55,7 @@ def write_mnttab() -> None:
     """Write /etc/mnttab, which is a file system of its own on illumos and always current."""
     lines = [f"{one.special}\t{one.point}\t{one.type}\t{one.options}\t1700000000\n" for one in table()]
     MNTTAB.write_text("".join(lines))
+    MNTTAB.chmod(0o444)
 
 
 def mounts_below(directory: str) -> list[str]:

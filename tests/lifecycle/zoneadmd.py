@@ -257,3 +257,19 @@ def main(argv: list[str]) -> int:
     if not failsafe:  # user_cmd tells home and shell; its failure is tolerated
         subprocess.run(["chroot", zone.root, "/usr/bin/getent", "passwd", "root"], stdout=subprocess.DEVNULL)
     return subprocess.run(["chroot", zone.root, *command], env={"PATH": "/usr/sbin:/usr/bin"}).returncode
+
+
+def main_ps(argv: list[str]) -> int:
+    """``ps -z ZONE -o pid= -o args=``: what lives in a zone, zsched first."""
+    flag, name, *columns = argv
+    zone = zones.load(name)
+    if flag != "-z" or columns != ["-o", "pid=", "-o", "args="] or zone is None or zone.kernel == zone.state:
+        print(f"ps: unknown zone {name}", file=sys.stderr)
+        return 1
+    print(f"{zone.pid or 1:>6} zsched")
+    for place in Path("/proc").iterdir():
+        with suppress(OSError):
+            if place.name.isdecimal() and os.readlink(place / "root") == zone.root:
+                words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                print(f"{place.name:>6} {words}")
+    return 0
