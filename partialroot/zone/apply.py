@@ -11,7 +11,7 @@ from partialroot.model import Plan, Receipt, Request
 from partialroot.zone import batch, fs, journal, previous, receipt, transaction
 from partialroot.zone.batch import Job, Task
 from partialroot.zone.change import Change
-from partialroot.zone.image import ensure_image, is_intact
+from partialroot.zone.image import is_intact
 from partialroot.zone.journal import Binds, Intent, Step
 from partialroot.zone.layer import LayerBuilder, private_actions
 from partialroot.zone.rollback import Rollback
@@ -218,7 +218,7 @@ class ZoneBuilder:
     def build(self, new: int) -> bytes:
         """Build the image if there is none, then root, image link and spec; return the receipt."""
         plan = self._plan
-        image = ensure_image(plan, self._site.store, self._site.lost_owners) if plan.digest else None
+        image = self._site.image(plan)
         layer = self._build_root(new)
         if image:
             fs.symlink(str(image.path), new, IMAGE)

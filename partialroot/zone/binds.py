@@ -1,13 +1,17 @@
 """The read-only mounts of a zone's shared layer, all of one zone at once."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from partialroot.errors import BusyError
 from partialroot.paths import RootPath
 from partialroot.zone import fs
 from partialroot.zone.image import gone_prefix
 from partialroot.zone.journal import Binds
+
+if TYPE_CHECKING:
+    from partialroot.host.linux.mountinfo import MountTable
 
 
 class Mounter(Protocol):
@@ -24,7 +28,23 @@ class Mounter(Protocol):
 
 
 class LinuxBinds:
-    """Read-only binds, by system call."""
+    """Read-only binds, by system call.
+
+    One made ``for_many`` zones, all of them locked, reads once what is mounted, and again for a zone where it
+    mounted something itself; it is to be closed.
+    """
+
+    def __init__(self, *, for_many: bool = False) -> None:
+        from partialroot.host.linux import mounts
+
+        self._clones = mounts.Clones() if for_many else None
+        self._table: MountTable | None = None
+        self._changed: set[Path] = set()
+
+    def close(self) -> None:
+        """Let go of what was kept for many zones."""
+        if self._clones:
+            self._clones.close()
 
     def up(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
         """Mount the tops that are absent, or show an image that was replaced since.
@@ -34,52 +54,69 @@ class LinuxBinds:
         from partialroot.host.linux import mounts
 
         root, image = zonepath / "root", Path(binds.image)
-        states = self._states(root, binds)
+        states = self._states(zonepath, binds)
         for top, state in states.items():
             if state == "foreign":
                 raise BusyError("something else is mounted there", path=f"{root}{top}", hint="unmount it")
-        for top in (top for top, state in states.items() if state == "replaced"):
-            fs.announce("unbind", top)
-            mounts.unbind(root, top)
+        self._unbind(zonepath, [top for top, state in states.items() if state == "replaced"])
         missing = tuple(top for top, state in states.items() if state != "present")
         for top in missing:
+            self._changed.add(zonepath)
             fs.announce("bind", top)
-            mounts.bind_readonly(Path(f"{image}{top}"), root, top)
+            mounts.bind_readonly(Path(f"{image}{top}"), root, top, self._clones)
         return missing
 
     def down(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
         """Unmount the tops where anything is mounted."""
         from partialroot.host.linux import mounts
 
-        root = zonepath / "root"
-        there = [top for top, state in self._states(root, binds).items() if state != "absent"]
-        for top in reversed(there):
+        there = mounts.mounted(zonepath / "root", binds.tops)
+        self._unbind(zonepath, reversed(there))
+        return there
+
+    def _unbind(self, zonepath: Path, tops: Iterable[RootPath]) -> None:
+        from partialroot.host.linux import mounts
+
+        for top in tops:
+            self._changed.add(zonepath)
             fs.announce("unbind", top)
-            mounts.unbind(root, top)
-        return tuple(there)
+            mounts.unbind(zonepath / "root", top)
 
     def foreign(self, zonepath: Path, binds: Binds | None) -> tuple[str, ...]:
         """Return the mount points below the zonepath that are none of ours, the deepest first."""
-        from partialroot.host.linux import mountinfo
-
         ours = {f"{zonepath}/root{top}" for top in (binds.tops if binds else ())}
-        below = {mount.point for mount in mountinfo.read().below(zonepath)} - ours - {str(zonepath)}
-        return tuple(sorted(below, reverse=True))
+        below = set(self._read(zonepath).points_below(zonepath))
+        return tuple(sorted(below - ours, reverse=True))
 
-    def _states(self, root: Path, binds: Binds) -> dict[RootPath, str]:
+    def _states(self, zonepath: Path, binds: Binds) -> dict[RootPath, str]:
         """Return each top's state: those of ``mounts.state``, or ``replaced``."""
-        from partialroot.host.linux import mountinfo, mounts
+        from partialroot.host.linux import mounts
 
-        table, image = mountinfo.read(), Path(binds.image)
-        states: dict[RootPath, str] = {top: mounts.state(root, top, image, table) for top in binds.tops}
+        root, image = zonepath / "root", Path(binds.image)
+        states: dict[RootPath, str] = dict.fromkeys(binds.tops, "absent")
+        there = mounts.mounted(root, binds.tops)
+        if not there:  # so it is at every new zone, and nothing has to be read for it
+            return states
+        table = self._read(zonepath)
         replaced = table.inside(gone_prefix(image))
-        for top, state in states.items():
+        for top in there:
+            states[top] = mounts.state(root, top, image, table)
             mount = table.at(f"{root}{top}")
             if (
-                state == "foreign"
+                states[top] == "foreign"
                 and mount
                 and mount.dev == replaced[0]
                 and mount.root.startswith(replaced[1])
             ):
                 states[top] = "replaced"
         return states
+
+    def _read(self, zonepath: Path) -> "MountTable":
+        """Return what is mounted, as far as it is about one zone."""
+        from partialroot.host.linux import mountinfo
+
+        if self._clones is None or zonepath in self._changed:
+            return mountinfo.read()
+        if self._table is None:
+            self._table = mountinfo.read()
+        return self._table

@@ -12,7 +12,7 @@ from partialroot.paths import RootPath
 from partialroot.zone import difference, fs, journal, previous, receipt, transaction
 from partialroot.zone.converge import Decision, decide, inside
 from partialroot.zone.difference import Difference
-from partialroot.zone.image import Image, ensure_image, is_intact, reasons_of
+from partialroot.zone.image import Image, is_intact, reasons_of
 from partialroot.zone.journal import Intent, Step
 from partialroot.zone.layer import LOST, LayerBuilder
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, image_path, make_receipt
@@ -130,8 +130,7 @@ class Change:
         )
 
     def _ensure_image(self) -> Image | None:
-        plan = self._plan
-        return ensure_image(plan, self._site.store, self._site.lost_owners) if plan.digest else None
+        return self._site.image(self._plan)
 
     def build(self, new: int, *, keeps: bool = True) -> bytes:
         """Build what the steps put, keep what they replace, so that it can come back; return the receipt."""

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.errors import BusyError, ConflictError, NoReceiptError, StoreError
+from partialroot.errors import BusyError, ConflictError, NoReceiptError, PartialRootError, StoreError
 from partialroot.model import Action, FileType, Plan, Record
 from partialroot.zone import fs, journal, previous, receipt
 from partialroot.zone.dirs import Dirs
@@ -39,6 +39,35 @@ class Image(NamedTuple):
     path: Path
     reasons: str
     lost: tuple[str, ...]
+
+
+class Images:
+    """What the zones of one batch know of their images: each is looked at, or built, for the first of them.
+
+    The journals of all of them are written before: nobody releases an image that one of them names.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, str], Image | PartialRootError] = {}
+
+    def ensure(self, plan: Plan, store: Store, lost_owners: frozenset[tuple[int, int]]) -> Image:
+        """Do what :func:`ensure_image` does."""
+        key = (plan.image_home / str(plan.digest), reasons_of(plan)[0])
+        known = self._known.get(key)
+        if isinstance(known, PartialRootError):
+            raise known
+        return known or self._ensure(key, plan, store, lost_owners)
+
+    def _ensure(
+        self, key: tuple[Path, str], plan: Plan, store: Store, lost_owners: frozenset[tuple[int, int]]
+    ) -> Image:
+        try:
+            made = ensure_image(plan, store, lost_owners)
+        except PartialRootError as error:
+            self._known[key] = error
+            raise
+        self._known[key] = made._replace(lost=())  # what it lacks is told once
+        return made
 
 
 def ensure_image(plan: Plan, store: Store, lost_owners: frozenset[tuple[int, int]] = frozenset()) -> Image:

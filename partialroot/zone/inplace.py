@@ -12,7 +12,6 @@ from partialroot.model import Plan, Receipt, Request
 from partialroot.zone import fs, receipt
 from partialroot.zone.change import Change
 from partialroot.zone.dirs import Dirs
-from partialroot.zone.image import ensure_image
 from partialroot.zone.layer import LayerBuilder, private_actions
 from partialroot.zone.removal import remove
 from partialroot.zone.site import IMAGE, ROOT, Site, image_path, make_receipt
@@ -27,7 +26,7 @@ _FRESH_LINK = f"{IMAGE}.new"
 def fill(plan: Plan, site: Site, request: Request) -> Receipt:
     """Build image and private files in a root that is empty; ApplyError leaves it half filled."""
     _register(site, image_path(plan))  # before it is there: nobody releases it from now on
-    image = ensure_image(plan, site.store, site.lost_owners) if plan.digest else None
+    image = site.image(plan)
     top = fs.open_directory(site.zonepath / ROOT)
     try:
         layer = LayerBuilder(top, plan, site.zonepath / ROOT, site.lost_owners)

@@ -9,7 +9,7 @@ from typing import Any
 from partialroot import __version__
 from partialroot.model import Method, Plan, Receipt, Record, Request
 from partialroot.zone.binds import Mounter
-from partialroot.zone.image import Image
+from partialroot.zone.image import Image, Images, ensure_image
 from partialroot.zone.journal import Binds
 from partialroot.zone.store import Store
 
@@ -20,7 +20,7 @@ class Site:
     """Where a zone is made or taken away, and what is needed of the host for it.
 
     ``mounter`` is None where nothing is mounted by us: on illumos, or where mounting is not possible.
-    ``lost_owners`` are those that cannot be given to a file here.
+    ``lost_owners`` are those that cannot be given to a file here. ``images`` is that of the sites of a batch.
     """
 
     def __init__(
@@ -29,11 +29,20 @@ class Site:
         zonepath: Path,
         mounter: Mounter | None,
         lost_owners: frozenset[tuple[int, int]] = frozenset(),
+        images: Images | None = None,
     ) -> None:
         self.store = store
         self.zonepath = zonepath
         self.mounter = mounter
         self.lost_owners = lost_owners
+        self._images = images
+
+    def image(self, plan: Plan) -> Image | None:
+        """Return the image of a plan, built unless it is there as it was built; None where it has none."""
+        if plan.digest is None:
+            return None
+        ensure = self._images.ensure if self._images else ensure_image
+        return ensure(plan, self.store, self.lost_owners)
 
     def binds(self, made: Receipt | None) -> Binds | None:
         """Return what is mounted for a receipt."""

@@ -4,8 +4,10 @@ Parsing and asking are pure. Paths are text as :func:`os.fsdecode` makes it.
 """
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
@@ -81,6 +83,17 @@ class MountTable(tuple[Mount, ...]):
             mount for mount in reversed(self) if mount.point == top or mount.point.startswith(top + "/")
         ]
         return tuple(sorted(latest, key=lambda mount: -self._depth(mount)))
+
+    def points_below(self, path: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Return the mount points below a path, also hidden ones, sorted."""
+        top = os.fspath(path).rstrip("/") + "/"
+        start = bisect_left(self._sorted_points, top)
+        below = takewhile(lambda point: point.startswith(top), islice(self._sorted_points, start, None))
+        return tuple(below)
+
+    @cached_property
+    def _sorted_points(self) -> list[str]:
+        return sorted(self.points)
 
     def inside(self, path: str | os.PathLike[str]) -> tuple[str, str]:
         """Return the file system that holds a path (``major:minor``) and the path's name inside of it."""
