@@ -122,6 +122,14 @@ class Reason(NamedTuple):
     origin: str
 
 
+class Supplier(NamedTuple):
+    """Which build of which package a file was taken from; "" is what the database did not say."""
+
+    package: str
+    version: str
+    architecture: str
+
+
 class Item(NamedTuple):
     """One wish of a profile and where it is written: ``node.toml:3``."""
 
@@ -276,6 +284,7 @@ class Action(NamedTuple):
     why: str
     content: Content | None = None
     twin: RootPath | None = None
+    supplier: Supplier | None = None
 
 
 class Plan(NamedTuple):
@@ -317,7 +326,7 @@ class Identity(NamedTuple):
 class Record(NamedTuple):
     """One entry as measured after it was written: of a zone's private layer, or of an image.
 
-    ``method`` is what was really done. ``reasons`` is empty in an image's manifest: many zones share it.
+    ``method`` is what was really done. An image's manifest, which zones share, has no reasons and suppliers.
     """
 
     path: RootPath
@@ -334,6 +343,7 @@ class Record(NamedTuple):
     source: RootPath | None
     identity: Identity | None
     reasons: tuple[Reason, ...] = ()
+    supplier: Supplier | None = None
 
 
 class Request(NamedTuple):
@@ -362,7 +372,8 @@ class Receipt(NamedTuple):
     """What is in a zone, how and why; the truth that verify, status, explain and remove start from.
 
     ``image`` is the image's directory on the host, None when nothing is shared. ``reasons`` names the
-    file in the image that says why each shared path is there. ``created`` is seconds since the epoch.
+    file in the image that says why each shared path is there, and who supplied it. ``created`` is seconds
+    since the epoch.
     """
 
     zonepath: str

@@ -12,7 +12,7 @@ from partialroot.closure import elf, ldcache, notes, scripts
 from partialroot.closure.modules import nss, pam
 from partialroot.globs import is_glob, matcher
 from partialroot.host.linux import mountinfo
-from partialroot.model import FileType, Method, Profile, Reason
+from partialroot.model import FileType, Method, Profile, Reason, Supplier
 from partialroot.paths import RootPath
 from partialroot.profiles.compose import compose
 from partialroot.profiles.edits import apply_edit
@@ -231,8 +231,12 @@ def _ours(scratch: Path) -> Iterator[Target]:
     yield Target("receipt", [whole], lambda data: receipt.load(data, "receipt.json"), is_json=True)
     manifest = receipt.dump_manifest(records)
     yield Target("manifest", [manifest], lambda data: receipt.load_manifest(data, "m"), is_json=True)
-    reasons = receipt.dump_reasons({RootPath("/usr/bin/su"): (Reason("needed", "/usr/bin/id"),)})
-    yield Target("reasons", [reasons], lambda data: receipt.load_reasons(data, "r"), is_json=True)
+    su = RootPath("/usr/bin/su")
+    origins = receipt.Origins(
+        {su: (Reason("needed", "/usr/bin/id"),)}, {su: Supplier("login", "1:4", "amd64")}
+    )
+    reasons = receipt.dump_origins(origins)
+    yield Target("reasons", [reasons], lambda data: receipt.load_origins(data, "r"), is_json=True)
     stamp = Stamp(0o755, 0, 0, 10**18)
     binds = Binds("/store/images/1", (RootPath("/usr"),))
     steps = (Step("root/etc/motd", hold=True, put=True), Step("image", hold=False, put=True))

@@ -108,8 +108,9 @@ def test_reasons_are_kept_apart(plan: Plan, store: Path) -> None:
     assert one.path == two.path
     assert one.reasons != two.reasons
     data = (two.path / two.reasons).read_bytes()
-    assert receipt.load_reasons(data, "")[plan.shared[0].entry.path] == (Reason("wanted", "other.toml:9"),)
-    assert receipt.load_reasons((one.path / one.reasons).read_bytes(), "") != receipt.load_reasons(data, "")
+    path = plan.shared[0].entry.path
+    assert receipt.load_origins(data, "").reasons[path] == (Reason("wanted", "other.toml:9"),)
+    assert receipt.load_origins((one.path / one.reasons).read_bytes(), "") != receipt.load_origins(data, "")
 
 
 # --- judged before it is used again -------------------------------------------------------------------

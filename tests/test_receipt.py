@@ -23,6 +23,7 @@ from partialroot.model import (
     Record,
     Request,
     Start,
+    Supplier,
     ZoneSettings,
 )
 from partialroot.paths import RootPath
@@ -60,6 +61,7 @@ NAMES = BYTES.map(os.fsdecode)
 PATHS = st.lists(NAMES, max_size=4).map(lambda names: RootPath("/" + "/".join(names)))
 TEXTS = st.binary(max_size=9).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
 REASONS = st.lists(st.builds(Reason, TEXTS, TEXTS), max_size=3).map(tuple)
+SUPPLIERS = st.builds(Supplier, TEXTS, TEXTS, TEXTS)
 BIG = st.integers(0, 2**63 - 1)
 MODES = st.integers(0, 0o7777)
 IDENTITIES = st.builds(Identity, BIG, BIG, BIG, st.integers(-(2**63) + 1, 2**63 - 1), MODES)
@@ -89,6 +91,7 @@ RECORDS = st.builds(
     source=st.none() | PATHS,
     identity=st.none() | IDENTITIES,
     reasons=REASONS,
+    supplier=st.none() | SUPPLIERS,
 ).map(consistent)
 MANY = st.lists(RECORDS, max_size=5, unique_by=lambda one: one.path)
 
@@ -101,9 +104,18 @@ def test_any_records_come_back_sorted(records: list[Record]) -> None:
     assert receipt.load(receipt.dump(whole), "receipt") == whole
 
 
-@given(st.dictionaries(PATHS, REASONS, max_size=5))
-def test_any_reasons_come_back(reasons: dict[RootPath, tuple[Reason, ...]]) -> None:
-    assert receipt.load_reasons(receipt.dump_reasons(reasons), "reasons") == reasons
+@given(st.dictionaries(PATHS, REASONS, max_size=5), st.dictionaries(PATHS, SUPPLIERS, max_size=5))
+def test_any_reasons_and_suppliers_come_back(
+    reasons: dict[RootPath, tuple[Reason, ...]], suppliers: dict[RootPath, Supplier]
+) -> None:
+    origins = receipt.Origins(reasons, suppliers)
+    assert receipt.load_origins(receipt.dump_origins(origins), "reasons") == origins
+
+
+def test_a_supplier_of_many_files_is_written_once() -> None:
+    paths = [RootPath(f"/usr/lib/{number}") for number in range(100)]
+    data = receipt.dump_origins(receipt.Origins({}, dict.fromkeys(paths, Supplier("libx", "1", "all"))))
+    assert data.count(b"libx") == 1
 
 
 def test_types_come_back_too() -> None:
@@ -250,7 +262,7 @@ def test_any_value_anywhere_is_read_or_refused(data: st.DataObject, value: Any) 
 @example(b"\xff")
 @example(b'{"format":1}')
 def test_any_bytes_are_refused(data: bytes) -> None:
-    for load in (receipt.load, receipt.load_manifest, receipt.load_reasons):
+    for load in (receipt.load, receipt.load_manifest, receipt.load_origins):
         with pytest.raises(NoReceiptError):
             load(data, "x")
 
@@ -355,14 +367,14 @@ def test_manifest_and_reasons_of_an_image(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(NoReceiptError, match="is not there"):
         receipt.read_manifest(tmp_path)
-    reasons = {RootPath("/usr"): (Reason("wanted", "a.toml:1"),)}
+    origins = receipt.Origins({RootPath("/usr"): (Reason("wanted", "a.toml:1"),)})
     for name, data in (
         (receipt.MANIFEST, receipt.dump_manifest([record("/usr")])),
-        ("reasons-1.json", receipt.dump_reasons(reasons)),
+        ("reasons-1.json", receipt.dump_origins(origins)),
     ):
         (tmp_path / name).write_bytes(data)
         (tmp_path / name).chmod(0o600)
     assert receipt.read_manifest(tmp_path) == (record("/usr"),)
     zone = a_receipt()._replace(image=str(tmp_path))
-    assert receipt.read_reasons(zone) == reasons
-    assert receipt.read_reasons(zone._replace(image=None, reasons=None)) == {}
+    assert receipt.read_origins(zone) == origins
+    assert receipt.read_origins(zone._replace(image=None, reasons=None)) == receipt.Origins()

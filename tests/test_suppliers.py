@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from needs import needs
 
+from partialroot.model import Supplier
 from partialroot.paths import RootPath
 from partialroot.source.packages import About, NoPackages, Packages, Version, open_packages
 from partialroot.source.packages.filelists import FileLists
 from partialroot.source.packages.licences import Licence
-from partialroot.source.packages.suppliers import Supplier, SupplierMemory, suppliers
+from partialroot.source.packages.suppliers import SupplierMemory, suppliers
 from partialroot.source.tree import Tree
 
 STATUS = """\

@@ -26,7 +26,7 @@ from partialroot.zone.verify import verify as verify_zone
 def explain(zonepath: Path, path: str) -> tuple[Step, ...]:
     """Return why ``path`` is in the zone, down to a line of a profile."""
     receipt = need_receipt(zonepath)
-    return explain_path(receipt, receipts.read_reasons(receipt), RootPath.parse(path))
+    return explain_path(receipt, receipts.read_origins(receipt).reasons, RootPath.parse(path))
 
 
 def verify(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]], ...]:

@@ -31,10 +31,13 @@ from partialroot.plan.fragments import with_fragments
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
 from partialroot.plan.select import select, source_nsswitch
+from partialroot.plan.supplied import taken, with_suppliers
 from partialroot.plan.wishes import find_program
 from partialroot.profiles.library import Library
 from partialroot.source.content import ContentCache, measure
 from partialroot.source.packages import Packages, open_packages
+from partialroot.source.packages.suppliers import SupplierMemory
+from partialroot.source.packages.suppliers import suppliers as find_suppliers
 from partialroot.source.platform import detect_platform
 from partialroot.source.tree import Tree
 
@@ -168,10 +171,13 @@ def select_profile(
     return selected._replace(views=options.views)
 
 
-def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Path]) -> Planned:
+def make_plan(
+    options: Options, profiles: Sequence[str], zonepaths: Sequence[Path], *, suppliers: bool = True
+) -> Planned:
     """Return the plan of one command, the same for all its zones.
 
-    Raises MissingError before a byte is read for measuring, and every other refusal of the stages.
+    A plan that is only looked at needs no ``suppliers``, who may take 0.1 s to find. Raises MissingError
+    before a byte is read for measuring, and every other refusal of the stages.
     """
     selection, tree = make_selection(options, profiles)
     refuse_missing(selection)
@@ -195,7 +201,16 @@ def make_plan(options: Options, profiles: Sequence[str], zonepaths: Sequence[Pat
         refuse_shared_datasets(zonepaths, facts.image_home)
     if selection.platform == "illumos":  # platform.xml mounts the image in every zone of the brand
         facts = facts._replace(no_mount="")
-    return Planned(plan(selection, facts, contents, sharing), facts.lost_owners)
+    planned = plan(selection, facts, contents, sharing)
+    if suppliers:
+        planned = _supplied(planned, tree, _cache_file(options.store))
+    return Planned(planned, facts.lost_owners)
+
+
+def _supplied(planned: Plan, tree: Tree, memory: Path | None) -> Plan:
+    """Return the plan with the package that each file is taken from: later, packages may have changed."""
+    with SupplierMemory(memory) as known:
+        return with_suppliers(planned, find_suppliers(tree, open_packages(tree), taken(planned), known))
 
 
 def refuse_shared_datasets(zonepaths: Sequence[Path], image_home: Path) -> None:

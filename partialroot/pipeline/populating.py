@@ -34,7 +34,7 @@ def dry_run(options: Options, zonepaths: Sequence[str], profiles: Sequence[str])
     check_store(options.store)
     paths = [_check(options, one) for one in zonepaths]
     with reading(options) as seen:
-        return make_plan(seen, profiles, paths).plan
+        return make_plan(seen, profiles, paths, suppliers=False).plan
 
 
 def populate(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]) -> Populated:

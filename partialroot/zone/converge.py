@@ -277,6 +277,7 @@ class _Deciding:
                 source=entry.source,
                 identity=identity_of(entry.node),
                 reasons=entry.reasons,
+                supplier=action.supplier,
             )
         )
 
@@ -327,6 +328,7 @@ def _recorded(action: Action, disk: Node) -> Record:
         entry.source,
         identity_of(entry.node),
         entry.reasons,
+        action.supplier,
     )
 
 

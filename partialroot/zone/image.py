@@ -4,7 +4,7 @@
 
     HOME/DIGEST/usr/...             the tree
     HOME/DIGEST/manifest.json       what was measured when it was built
-    HOME/DIGEST/reasons-KEY.json    why each path is there, one file per set of reasons
+    HOME/DIGEST/reasons-KEY.json    why each path is there and of which package, one file per set of these
     HOME/.new-DIGEST                one being built: never used, swept
     HOME/.old-DIGEST-*              one that was replaced or released, until nothing has it mounted
 
@@ -184,7 +184,7 @@ def _is_as_recorded(dirs: Dirs, record: Record) -> bool:
 
 
 def reasons_of(plan: Plan) -> tuple[str, bytes]:
-    """Return why each shared path is there: the name of the file in the image, and its content.
+    """Return why each shared path is there, and who supplied it: the image's file of that, name and content.
 
     Found out once for all plans that have the very same ``shared``.
     """
@@ -195,7 +195,9 @@ def reasons_of(plan: Plan) -> tuple[str, bytes]:
 
 
 def _named(shared: tuple[Action, ...]) -> tuple[str, bytes]:
-    data = receipt.dump_reasons({action.entry.path: action.entry.reasons for action in shared})
+    reasons = {action.entry.path: action.entry.reasons for action in shared}
+    suppliers = {action.entry.path: action.supplier for action in shared if action.supplier}
+    data = receipt.dump_origins(receipt.Origins(reasons, suppliers))
     return f"reasons-{hashlib.sha256(data).hexdigest()[:16]}.json", data
 
 

@@ -207,7 +207,7 @@ def _record(action: Action, found: os.stat_result, xattrs: tuple[tuple[str, byte
         action.method,
         entry.source,
         identity_of(entry.node),
-        entry.reasons if entry.layer is Layer.PRIVATE else (),  # an image's manifest holds for many zones
+        *((entry.reasons, action.supplier) if entry.layer is Layer.PRIVATE else ()),  # a manifest is for many
     )
 
 

@@ -9,10 +9,11 @@ import base64
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from operator import attrgetter, lt
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeVar
 
 from partialroot.errors import NoReceiptError
 from partialroot.model import (
@@ -24,6 +25,7 @@ from partialroot.model import (
     Record,
     Request,
     Start,
+    Supplier,
     ZoneSettings,
 )
 from partialroot.paths import RootPath
@@ -41,6 +43,14 @@ _SIZE_MAX = (1 << 63) - 1
 
 T = TypeVar("T")
 Reasons = Mapping[RootPath, tuple[Reason, ...]]
+Suppliers = Mapping[RootPath, Supplier]
+
+
+class Origins(NamedTuple):
+    """Why each path of an image is there for some zones, and which packages supplied their files."""
+
+    reasons: Reasons = MappingProxyType({})
+    suppliers: Suppliers = MappingProxyType({})
 
 
 # --- writing ----------------------------------------------------------------------------------------
@@ -62,9 +72,13 @@ def dump_manifest(records: Iterable[Record]) -> bytes:
     return _encode({"entries": _rows(records)})
 
 
-def dump_reasons(reasons: Mapping[RootPath, Sequence[Reason]]) -> bytes:
-    """Return why each shared path is there as a file's content."""
-    return _encode({"reasons": reasons})
+def dump_origins(origins: Origins) -> bytes:
+    """Return what the records of an image leave open as a file's content; each supplier is written once."""
+    supplied: dict[Supplier, list[RootPath]] = {}
+    for path in sorted(origins.suppliers):
+        supplied.setdefault(origins.suppliers[path], []).append(path)
+    rows = [(*supplier, paths) for supplier, paths in sorted(supplied.items())]
+    return _encode({"reasons": origins.reasons, "suppliers": rows})
 
 
 def _encode(document: Mapping[str, object]) -> bytes:
@@ -99,9 +113,9 @@ def load_manifest(data: bytes, where: str) -> tuple[Record, ...]:
     return _decode(data, where, "manifest", _manifest)
 
 
-def load_reasons(data: bytes, where: str) -> Reasons:
-    """Return the reasons that :func:`dump_reasons` wrote; anything else is a NoReceiptError."""
-    return _decode(data, where, "list of reasons", _all_reasons)
+def load_origins(data: bytes, where: str) -> Origins:
+    """Return what :func:`dump_origins` wrote; anything else is a NoReceiptError."""
+    return _decode(data, where, "list of reasons", _origins)
 
 
 def read(zonepath: Path) -> Receipt | None:
@@ -118,12 +132,12 @@ def read_manifest(image: Path) -> tuple[Record, ...]:
     return load_manifest(_read_present(image, MANIFEST), str(image / MANIFEST))
 
 
-def read_reasons(receipt: Receipt) -> Reasons:
-    """Return why each shared path of a zone is there; nothing for a zone that shares nothing."""
+def read_origins(receipt: Receipt) -> Origins:
+    """Return why each shared path of a zone is there, and who supplied it."""
     if receipt.image is None or receipt.reasons is None:
-        return {}
+        return Origins()
     image = Path(receipt.image)
-    return load_reasons(_read_present(image, receipt.reasons), str(image / receipt.reasons))
+    return load_origins(_read_present(image, receipt.reasons), str(image / receipt.reasons))
 
 
 def _read_present(directory: Path, name: str) -> bytes:
@@ -205,6 +219,8 @@ _identities = strict.table(
 _xattrs = strict.table(tuple, {"name": strict.texts, "value": strict.blobs})
 _reasons = strict.several(strict.table(Reason._make, {"rule": strict.texts, "origin": strict.texts}))
 _parameters = strict.table(tuple, {"key": strict.texts, "value": strict.texts})
+_SUPPLIER = {"package": strict.texts, "version": strict.texts, "architecture": strict.texts}
+_supplied = strict.table(tuple, {**_SUPPLIER, "paths": strict.several(strict.paths)})
 _rows_read = strict.table(
     Record._make,
     {
@@ -222,6 +238,7 @@ _rows_read = strict.table(
         "source": strict.some(strict.paths),
         "identity": strict.some(_identities),
         "reasons": _reasons,
+        "supplier": strict.some(strict.table(Supplier._make, _SUPPLIER)),
     },
 )
 
@@ -244,9 +261,13 @@ def _manifest(value: object) -> tuple[Record, ...]:
     return records
 
 
-def _all_reasons(value: object) -> Reasons:
-    reasons: Reasons = strict.fields(value, {"reasons": _reasons_by_path})["reasons"]
-    return reasons
+def _origins(value: object) -> Origins:
+    return Origins(**strict.fields(value, {"reasons": _reasons_by_path, "suppliers": _suppliers_by_path}))
+
+
+def _suppliers_by_path(value: object) -> Suppliers:
+    rows = _supplied(strict.listed(value))
+    return {path: Supplier(*supplier) for *supplier, paths in rows for path in paths}
 
 
 def _reasons_by_path(value: object) -> Reasons:

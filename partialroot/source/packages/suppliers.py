@@ -7,8 +7,9 @@ changes that change with every installation.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from partialroot.model import Supplier
 from partialroot.paths import RootPath
 from partialroot.source.memory import Memory
 from partialroot.source.packages.base import Packages
@@ -24,14 +25,6 @@ MOST_REMEMBERED = 100_000
 _LOOK = "SELECT supplier FROM supplier WHERE path = ? AND state = ?"
 _REMEMBER = "INSERT OR REPLACE INTO supplier (path, state, supplier) VALUES (?, ?, ?)"
 _FORGET = "DELETE FROM supplier WHERE number <= (SELECT max(number) FROM supplier) - ?"
-
-
-class Supplier(NamedTuple):
-    """A package with its version and architecture; "" is what the database does not say."""
-
-    package: str
-    version: str
-    architecture: str
 
 
 def suppliers(
