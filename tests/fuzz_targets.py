@@ -6,12 +6,17 @@ from pathlib import Path
 from fuzzing import Target
 from objects import make_elf
 from test_dpkg import make as make_dpkg
+from test_learn_lines import LEARNED
+from test_learn_traces import STRACE, TRUSS
 from test_receipt import SUM, a_receipt, record
 
 from partialroot.closure import elf, ldcache, notes, scripts
 from partialroot.closure.modules import nss, pam
 from partialroot.globs import is_glob, matcher
 from partialroot.host.linux import mountinfo
+from partialroot.learn import strace, truss
+from partialroot.learn.interpret import interpret
+from partialroot.learn.wording import Place, added
 from partialroot.model import FileType, Method, Profile, Reason, Supplier
 from partialroot.paths import RootPath
 from partialroot.profiles.compose import compose
@@ -56,6 +61,14 @@ command = ["/usr/bin/node", "@port@"]
 setuid = true
 """
 PROFILES = ('programs = ["sh"]\n[start]\npause = true\n', 'packages = ["lib*"]\nsecrets = ["/etc/key"]\n')
+TRACES = (
+    b" <unfinished ...>",
+    b"100 <... execve resumed>",
+    b"</srv>",
+    b"Err#2 ENOENT",
+    b"= -1 ENOENT",
+    b"/* ",
+)
 PROFILE_WORDS = (
     *(
         b"[edit.",
@@ -156,6 +169,9 @@ def _read_script(data: bytes) -> object:
 def _texts() -> Iterator[Target]:
     profiles = [text.encode() for text in (PROFILE, *PROFILES, *_pieces(PROFILE))]
     yield Target("profile", profiles, _read_profile, PROFILE_WORDS)
+    yield Target("profile to add to", profiles, _add)
+    yield Target("strace", [STRACE.encode()], lambda data: interpret(strace.calls(_lines(data))), TRACES)
+    yield Target("truss", [TRUSS.encode()], lambda data: interpret(truss.calls(_lines(data))), TRACES)
     yield Target("glob", [b"/usr/{a,b}*/[!x-z]?/**", b"*a*b*c*d*", b"/[a-c]{x,{y,z}}"], _read_glob)
     yield Target("mountinfo", [MOUNTS.encode()], _read_mounts, (b"\\777", b"shared:", b" - ", b"28 28 "))
     yield Target("pam", [PAM.encode()], _read_pam, (b"@include login\n", b"auth include login\n", b"["))
@@ -175,6 +191,16 @@ def _texts() -> Iterator[Target]:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+def _add(data: bytes) -> str:
+    return added(
+        data.decode("utf-8", "replace"), LEARNED._replace(places=(Place("/new", "why"),)), "app.toml"
+    )
+
+
+def _lines(data: bytes) -> list[str]:
+    return _text(data).splitlines(keepends=True)
 
 
 def _pieces(profile: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from partialroot.globs import is_glob
-from partialroot.learn.needs import Need, Needs
+from partialroot.learn.needs import VARIABLE, Need, Needs
 from partialroot.learn.propose import Line, counted, is_library, literal, nameable, propose
 from partialroot.learn.trace import Trace
 from partialroot.learn.wording import Place, quoted
@@ -119,7 +119,8 @@ class _Told(NamedTuple):
 
 def _told_apart(needs: Needs, known: Known, source: Source) -> _Told:
     told = _Told({}, [], [])
-    for path, need in needs.files.items():
+    copied = {path: need for path, need in needs.changed.items() if not _is_state(path, known)}
+    for path, need in {**needs.files, **copied}.items():
         if not known.lacks(need):
             continue
         shared = layer_of(need.found.real, source.tops) is Layer.SHARED
@@ -139,12 +140,22 @@ def _remark(path: RootPath, why: str) -> str:
 
 def _left(needs: Needs, known: Known, trace: Trace) -> Iterator[str]:
     """Yield remarks on this machine's state, and on sockets of others that a zone does not reach."""
-    for path, need in sorted(needs.state.items()):
-        if known.lacks(need) and nameable(path):
+    for path, need in sorted(needs.changed.items()):
+        if known.lacks(need) and nameable(path) and _is_state(path, known) and not _is_filled(path, known):
             yield f"left out, state of this machine; to begin with a copy: files = [{quoted(literal(path))}]"
     for socket in sorted(trace.sockets):
         if nameable(socket):
             yield f"connected to {socket}: a zone has only the sockets of its own programs"
+
+
+def _is_state(path: RootPath, known: Known) -> bool:
+    """Whether a file that was read and written is a machine's, not of what the application came with."""
+    return _is_filled(path, known) or any(path.is_below(top) for top in VARIABLE)
+
+
+def _is_filled(path: RootPath, known: Known) -> bool:
+    """Whether a file is in a directory that the profile makes for the zone to fill."""
+    return any(path.parent == one.path for one in known.profile.directories)
 
 
 # --- directories ------------------------------------------------------------------------------------
@@ -242,7 +253,7 @@ def _has_port(word: str, port: int) -> bool:
 
 
 def _uses_directory(directory: str, needs: Needs, trace: Trace) -> bool:
-    used = (*needs.files, *needs.programs, *needs.state)
+    used = (*needs.files, *needs.programs, *needs.changed)
     return any(path.parent == directory or path in trace.relative for path in used)
 
 

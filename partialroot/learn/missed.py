@@ -43,7 +43,7 @@ def missed(trace: Trace, known: Known, source: Source) -> Needs:
         files={path: need for path, need in files.items() if path not in directories | programs},
         directories=directories,
         written={},
-        state={},
+        changed={},
     )
 
 

@@ -19,7 +19,7 @@ TEMPORARY = ("/tmp", "/var/tmp", "/run/lock", "/run/user", "/var/run/user")  # n
 """In these, what a run makes is gone later."""
 
 VARIABLE = ("/var", "/run", "/tmp")  # noqa: S108 - inside a root
-"""Where a machine keeps its state: what a run both read and wrote there is this machine's (hier(7))."""
+"""Where a machine keeps its state: what changes in these is this machine's (hier(7))."""
 
 # The linker's: the closure knows whether a zone needs them, and makes the zone's own.
 _LINKER = frozenset({"/etc/ld.so.cache", "/etc/ld.so.preload", "/var/ld/ld.config", "/var/ld/64/ld.config"})
@@ -47,14 +47,14 @@ class Needs(NamedTuple):
     """What a trace shows, by path as it was asked for.
 
     ``written`` are directories that were there before the run and in which it made or changed something:
-    each with the names. ``state`` are files that were there, were read and were written.
+    each with the names. ``changed`` are files that were there, were read and were written; no others.
     """
 
     programs: Mapping[RootPath, Need]
     files: Mapping[RootPath, Need]
     directories: Mapping[RootPath, Need]
     written: Mapping[RootPath, Sequence[str]]
-    state: Mapping[RootPath, Need]
+    changed: Mapping[RootPath, Need]
 
 
 def spelled(tree: Tree, path: str) -> RootPath | None:
@@ -127,15 +127,15 @@ class _Sorter:
     def needs(self) -> Needs:
         programs = dict(self._needs[Use.EXEC])
         looked = _merged([*self._needs[Use.READ].values(), *self._needs[Use.LOOK].values()])
-        files, directories, state = {}, {}, {}
+        files, directories, changed = {}, {}, {}
         for path, need in looked.items():
             if need.node.type is FileType.DIR:
                 directories[path] = need
-            elif need.found.real in self._changed and any(need.found.real.is_below(top) for top in VARIABLE):
-                state[path] = need
+            elif need.found.real in self._changed:
+                changed[path] = need
             elif path not in programs:
                 files[path] = need
-        return Needs(programs, files, directories, self._written(), state)
+        return Needs(programs, files, directories, self._written(), changed)
 
     def _written(self) -> dict[RootPath, list[str]]:
         """Return where something was made or changed, as far down as was there before the run."""

@@ -141,10 +141,8 @@ class _Proposer:
 
     def _whole_packages(self) -> Iterator[Line]:
         owners: defaultdict[str, list[RootPath]] = defaultdict(list)
-        for path in self._left:
-            owner = self._packages.owner(path)
-            if owner is not None:
-                owners[owner].append(path)
+        for path, owner in self._packages.owners(tuple(self._left)).items():
+            owners[owner].append(path)
         whole = False
         for package, paths in sorted(owners.items()):
             shipped = self._shipped(package)

@@ -44,7 +44,7 @@ def quoted(text: str) -> str:
     if any(0xD800 <= ord(character) < 0xE000 for character in text):
         raise ProfileError(f"{text!r} is no UTF-8, and a profile must be")
     plain = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in plain) + '"'
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in plain) + '"'
 
 
 def written(learned: Learned) -> str:
@@ -115,8 +115,10 @@ def _safe(text: str) -> str:
 def added(text: str, learned: Learned, file: str) -> str:
     """Return a profile's text with what was learned added: lines to its lists, tables at its end.
 
-    What is there stays, with its comments. Raises ProfileError where that cannot be written so.
+    What is there stays, with its comments. Raises ProfileError where that cannot be written so, or the text
+    is no profile.
     """
+    parse_profile(text, "learned", file)
     by_key = grouped(learned.lines)
     for key in reversed(LISTS):
         if key in by_key:
@@ -176,10 +178,10 @@ def _inserted(text: str, at: int, block: str) -> str:
 def _with_place(text: str, place: Place, file: str) -> str:
     """Add a directory below the others, or in a table of its own at the end."""
     lines = text.splitlines(keepends=True)
-    if "[directories]\n" in lines:
-        at = lines.index("[directories]\n") + 1
-        known = [number for path, number in positions(text, file).items() if path[:1] == ("directories",)]
-        at = max([at, *(number for number in known if lines[number - 1].startswith('"'))])
+    known = {path: number for path, number in positions(text, file).items() if path[:1] == ("directories",)}
+    header = known.get(("directories",), 0)
+    if header and lines[header - 1].strip().startswith("[directories]") and lines[header - 1].endswith("\n"):
+        at = max([header, *(number for number in known.values() if lines[number - 1].startswith('"'))])
         return "".join([*lines[:at], _place(place), *lines[at:]])
     says = {"mode": place.mode, "owner": place.owner, "group": place.group}
     pairs = "".join(f"{key} = {quoted(value)}\n" for key, value in says.items() if value is not None)
