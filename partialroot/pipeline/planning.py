@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.modules import brand
@@ -32,14 +32,18 @@ from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unre
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
 from partialroot.plan.select import select, source_nsswitch
 from partialroot.plan.supplied import taken, with_suppliers
-from partialroot.plan.wishes import find_program
+from partialroot.plan.wishes import find_program, with_overlays
 from partialroot.profiles.library import Library
 from partialroot.source.content import ContentCache, measure
 from partialroot.source.packages import Packages, open_packages
 from partialroot.source.packages.suppliers import SupplierMemory
 from partialroot.source.packages.suppliers import suppliers as find_suppliers
 from partialroot.source.platform import detect_platform
+from partialroot.source.tarball import is_tarball
 from partialroot.source.tree import Tree
+
+if TYPE_CHECKING:  # most sources are no tarballs
+    from partialroot.zone.unpack import Unpacked
 
 BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
 _ASKED = Reason("wanted", "command line")
@@ -62,6 +66,8 @@ class Options(NamedTuple):
     add_closure: bool = False
     run_fix_scripts: bool = False
     views: Mapping[str, str] = NOTHING
+    overlays: tuple[str, ...] = ()
+    unpacked: "Unpacked | None" = None
 
     def request(self, profiles: Sequence[str], platform: str) -> Request:
         """Return what a receipt keeps of this, so that a refresh can ask for the same."""
@@ -69,7 +75,7 @@ class Options(NamedTuple):
             profiles=tuple(profiles),
             manifests=tuple(map(str, self.manifests)),
             parameters=tuple(sorted(self.parameters.items())),
-            source=str(self.source),
+            source=str(self.unpacked.tarball if self.unpacked else self.source),
             platform=platform,
             share=self.share,
             trust_zone=self.trust_zone,
@@ -77,12 +83,22 @@ class Options(NamedTuple):
             keep_going=self.keep_going,
             add_closure=self.add_closure,
             run_fix_scripts=self.run_fix_scripts,
+            overlays=self.overlays,
         )
 
 
 @contextmanager
-def reading(options: Options) -> Iterator[Options]:
-    """Yield the options for as long as the source is read: files hidden by mounts are seen meanwhile."""
+def reading(options: Options, home: Path | None = None) -> Iterator[Options]:
+    """Yield the options for as long as the source is read: files hidden by mounts are seen meanwhile.
+
+    A tarball is unpacked for that time, so that images in ``home`` (None: in the store) can link its files.
+    """
+    if is_tarball(options.source.name):
+        from partialroot.zone.unpack import unpacked
+
+        with unpacked(options.store, options.source, home) as found:
+            yield options._replace(source=found.root, unpacked=found)
+        return
     with live.own_files(options.store, options.source) as views:
         yield options._replace(views=views)
 
@@ -146,8 +162,17 @@ class Planned(NamedTuple):
 
 
 def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection, Tree]:
-    """Compose the profiles and select from the source; what is missing is in the selection."""
+    """Compose the profiles and select from the source; what is missing is in the selection.
+
+    Of a tarball everything is selected if no profile is named.
+    """
     tree = open_tree(options)
+    if options.unpacked and not profiles:
+        from partialroot.plan.whole import select_all
+
+        origin = str(options.unpacked.tarball)
+        everything = select_all(tree, _platform(platform_name(options, tree), tree), origin)
+        return everything._replace(warnings=(*everything.warnings, *options.unpacked.lost)), tree
     profile = Library(options.manifests, platform_name(options, tree)).compose(profiles, options.parameters)
     return select_profile(options, profile, tuple(sorted(profiles)), tree, packages_of(tree)), tree
 
@@ -157,7 +182,9 @@ def select_profile(
 ) -> Selection:
     """Select from the source what a composed profile says."""
     target = Literal() if profile.fragments else _platform(platform_name(options, tree), tree)
+    profile, missing = with_overlays(profile, options.overlays, packages)
     selected = select(profile, names, tree, packages, target)
+    selected = selected._replace(missing=(*missing, *selected.missing))
     if profile.fragments:
         selected = with_fragments(
             selected,

@@ -68,7 +68,7 @@ class _Boot(NamedTuple):
 def _boot_one(store: Store, zonepath: Path, want: _Boot) -> "Outcome[Booted]":
     with opened(store, zonepath) as (site, notes):
         receipt = need_receipt(zonepath)
-        _refuse_boot(zonepath, receipt, want)
+        refuse_boot(zonepath, receipt, trust_zone=want.trust_zone)
         from partialroot.host.linux.boot import boot as start
 
         back = bring_up(site)
@@ -83,14 +83,15 @@ def _boot_one(store: Store, zonepath: Path, want: _Boot) -> "Outcome[Booted]":
     return Outcome(str(zonepath), booted, notes=notes)
 
 
-def _refuse_boot(zonepath: Path, receipt: Receipt, want: _Boot) -> None:
+def refuse_boot(zonepath: Path, receipt: Receipt, *, trust_zone: bool) -> None:
+    """Raise ConflictError for a zone that cannot be started, or may not, and BusyError for one that runs."""
     _refuse_illumos("boot", zonepath, receipt)
     if receipt.settings.start is None:
         raise ConflictError(
             "its profiles say nothing to start", path=str(zonepath), hint="add a [start] to one"
         )
     refuse_running(zonepath)
-    refuse_host_network(receipt.settings, want.trust_zone or receipt.request.trust_zone)
+    refuse_host_network(receipt.settings, trust_zone or receipt.request.trust_zone)
 
 
 def halt(store: Path, zonepaths: Sequence[str], *, grace: float) -> tuple[Outcome[bool], ...]:
