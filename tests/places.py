@@ -1,5 +1,6 @@
 """A source, a store and a zone in memory, with one command about to be given."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -51,6 +52,18 @@ class Place:
         write(top / "new.toml", NEW, 0o644)
         self.before_source = dump(self.source)
 
+    def upgrade(self, content: str) -> None:
+        """Have a program of the source replaced by one with ``content``: always by the same inode."""
+        tool, spare, aside = self.source / "usr/bin/tool", self.top / "spare", self.top / "aside"
+        if not spare.exists():
+            write(spare, "newer tool", 0o755)
+        if tool.read_text() != content:
+            tool.rename(aside)
+            spare.rename(tool)
+            aside.rename(spare)
+        os.utime(tool.parent, ns=(10**18, 10**18))  # which a manifest has, too
+        self.before_source = dump(self.source)
+
     def populating(self, profile: str) -> tuple[str | Path, ...]:
         options = ("--source", self.source, "--store", self.store)
         return ("populate", self.zone, self.top / profile, *options)
@@ -62,6 +75,8 @@ class Place:
             "populate": self.populating("old.toml"),
             "change": self.populating("new.toml"),
             "remove": ("remove", self.zone, "--store", self.store),
+            "refresh": ("refresh", self.zone, "--store", self.store),
+            "rollback": ("rollback", self.zone, "--store", self.store),
         }[self.verb]
 
     def next(self) -> tuple[str | Path, ...]:
@@ -71,11 +86,21 @@ class Place:
     def prepare(self) -> list[str]:
         """Make all as it is before the command; return it."""
         self.clear()
+        if self.verb in ("refresh", "rollback"):
+            self.upgrade("tool")
         if self.verb != "populate":
-            done = run(*self.populating("old.toml"))
+            write(self.top / "web.toml", OLD, 0o644)
+            done = run(*self.populating("web.toml" if self.verb in ("refresh", "rollback") else "old.toml"))
             assert done.code == 0, done.err
             write(self.zone / "root/etc/edited", "by the tenant", 0o644)
             write(self.zone / "root/etc/own", "the tenant's", 0o600)
+        if self.verb in ("refresh", "rollback"):
+            write(self.top / "web.toml", NEW, 0o644)
+            self.upgrade("newer tool")
+        if self.verb == "rollback":
+            done = run("refresh", self.zone, "--store", self.store)
+            assert done.code == 0, done.err
+            write(self.zone / "root/etc/motd", "by the tenant", 0o644)
         return self.look(times=True)
 
     def clear(self) -> None:

@@ -80,6 +80,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     say("mount", "mount", zone)
     (zone / "root/etc/hosts").unlink()
     say("verify", "verify", zone, code=5)
+    say("refresh", "refresh", zone)
+    profile.write_text(f'{PROFILE}[text."/etc/motd"]\ncontent = "new"\n')
+    say("refresh", "refresh", zone)
+    say("rollback", "rollback", zone)
     say("audit", "audit", zone, code=None)
     say("verify-watch", "verify", "--watch", "--wait", "0", "--for", "0", zone, code=None)
     say("boot", "boot", zone, code=None)
@@ -113,11 +117,13 @@ def test_a_mistake_in_the_words_has_the_keys_of_its_verb(verb: str) -> None:
     assert said.keys() == EXAMPLES[verb].keys() | {"error"}
 
 
-@pytest.mark.parametrize("verb", ["verify", "audit", "mount", "unmount", "boot", "halt", "remove"])
+@pytest.mark.parametrize(
+    "verb", ["verify", "audit", "refresh", "rollback", "mount", "unmount", "boot", "halt", "remove"]
+)
 def test_a_zone_that_failed_has_the_keys_of_its_verb(tmp_path: Path, verb: str) -> None:
     zone = tmp_path / "none"
     said = partialroot(verb, zone, "--json", "--store", tmp_path / "store", code=2).document
-    example = EXAMPLES[{"audit": "verify", "unmount": "mount"}.get(verb, verb)]
+    example = EXAMPLES[{"audit": "verify", "unmount": "mount", "rollback": "refresh"}.get(verb, verb)]
     assert said["zones"][0].keys() == example["zones"][0].keys()
     assert said["error"] == said["zones"][0]["error"]
 
@@ -137,6 +143,7 @@ def test_what_is_missing_is_an_error_of_the_document(tmp_path: Path, words: tupl
 def test_json_that_shares_an_example(documents: dict[str, Any]) -> None:
     assert not list(differences(EXAMPLES["verify"], documents["audit"], "audit"))
     assert not list(differences(EXAMPLES["mount"], documents["unmount"], "unmount"))
+    assert not list(differences(EXAMPLES["refresh"], documents["rollback"], "rollback"))
 
 
 @needs("glibc")

@@ -23,7 +23,7 @@ STEP = 2
 """Every second effect of a command fails here; test_apply_crash.py has all, below the command line."""
 
 
-@pytest.fixture(params=["populate", "change", "remove"])
+@pytest.fixture(params=["populate", "change", "remove", "refresh", "rollback"])
 def place(
     request: pytest.FixtureRequest,
     tmp_path: Path,

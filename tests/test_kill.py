@@ -14,7 +14,7 @@ from places import Place
 pytestmark = [needs("root", "mount"), pytest.mark.kill]
 
 
-@pytest.fixture(params=["populate", "change", "remove"])
+@pytest.fixture(params=["populate", "change", "remove", "refresh", "rollback"])
 def place(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -42,7 +42,7 @@ def recovered(place: Place) -> None:
     place.drop_trials()  # who swept them: test_a_trial_that_was_killed_leaves_nothing
     done = run(*place.next())
     lines = [line for line in done.err.splitlines() if " an interrupted " in line]
-    verb = "remove" if place.verb == "remove" else "populate"
+    verb = "populate" if place.verb == "change" else place.verb
     said = rf"partialroot: {place.zone}: an interrupted {verb} was (undone|finished)"
     assert done.code == (0 if (place.zone / "root").exists() else 2), done.err
     assert len(lines) == was_begun, done.err
@@ -65,6 +65,7 @@ def test_killed_at_each_effect(place: Place) -> None:
     assert kinds["unmount"] or place.verb == "populate"
 
 
+@pytest.mark.parametrize("place", ["populate", "change", "remove", "rollback"], indirect=True)
 def test_recovery_killed_at_each_effect(place: Place) -> None:
     """One recovery after another is killed, each a step later than the one before, until one gets through."""
     after, points = through(place)

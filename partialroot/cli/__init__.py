@@ -17,6 +17,7 @@ MODULES = {
         "building": ("populate", "plan", "remove", "closure", "profiles"),
         "looking": ("explain", "status", "verify", "audit"),
         "learning": ("learn",),
+        "refreshing": ("refresh", "rollback"),
         "operating": ("mount", "unmount", "boot", "halt"),
     }.items()
     for verb in verbs

@@ -207,6 +207,11 @@ def _learn(verb: Parser) -> None:
     )
 
 
+def _refresh(verb: Parser) -> None:
+    _zone_words(verb)
+    verb.add_argument("-n", "--dry-run", action="store_true", help="show what would change, touch nothing")
+
+
 def _boot(verb: Parser) -> None:
     _zone_words(verb)
     _runtime(verb)
@@ -236,6 +241,8 @@ VERBS: Mapping[str, Verb] = {
     "status": Verb("say which zones are current, and what runs in them", "status --all", _zone_words),
     "verify": Verb("compare zones with their receipts", "verify /zones/web", _verify),
     "audit": Verb("look for what zones could misuse", "audit --all", _zone_words),
+    "refresh": Verb("bring zones up to date with the source", "refresh -n --all", _refresh),
+    "rollback": Verb("bring zones back to before their last change", "rollback /zones/web", _zone_words),
     "mount": Verb("bring the shared layer up again", "mount --all", _zone_words),
     "unmount": Verb("take the shared layer down", "unmount /zones/web", _zone_words),
     "boot": Verb("start zones", "boot /zones/web", _boot),

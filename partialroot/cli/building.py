@@ -1,5 +1,6 @@
 """populate, plan, remove, closure, profiles: what is built, and what would be."""
 
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from partialroot.zone.store import store_path
 def _options(args: Namespace) -> Options:
     return Options(
         store=store_path(args.store),
-        source=Path(args.source),
+        source=Path(os.path.abspath(args.source)),
         platform=args.platform,
         manifests=tuple(Path(place) for place in args.manifests),
         share=arguments.methods(args.share),

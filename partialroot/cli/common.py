@@ -48,11 +48,22 @@ def finish(
     tell: Callable[[str, Any], str],
 ) -> int:
     """Print what was done to each zone, as JSON or as a line each; return the exit code."""
+    return finish_long(args, outcomes, describe, lambda zonepath, done: [tell(zonepath, done)])
+
+
+def finish_long(
+    args: Namespace,
+    outcomes: Sequence[Outcome[Any]],
+    describe: Callable[[Any], documents.Document],
+    lines: Callable[[str, Any], Iterable[str]],
+) -> int:
+    """The same, with several lines for each zone."""
     if args.json:
         print(documents.encode(zone_documents(args.verb, outcomes, describe)))
     elif not args.quiet:
         for one in outcomes:
             if one.value is not None:
-                show.line(tell(one.zonepath, one.value))
+                for line in lines(one.zonepath, one.value):
+                    show.line(line)
     say_outcomes(outcomes)
     return code(outcomes)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.host.linux.boot import Booted
     from partialroot.pipeline.inspecting import ZoneStatus
     from partialroot.pipeline.learning import Result
+    from partialroot.pipeline.refreshing import Refreshed
     from partialroot.zone.explain import Step
 
 Document = dict[str, Any]
@@ -61,9 +62,19 @@ _EMPTY: Mapping[str, Document] = {
     "explain": {"zonepath": None, "path": None, "chain": []},
     "verify": {"zones": [], "findings": []},
     "audit": {"zones": [], "findings": []},
-    **{verb: {"zones": []} for verb in ("status", "mount", "unmount", "boot", "halt", "remove")},
+    **{verb: {"zones": []} for verb in ("status", "refresh", "rollback")},
+    **{verb: {"zones": []} for verb in ("mount", "unmount", "boot", "halt", "remove")},
 }
 
+_NOT_REFRESHED: Document = {
+    "changed": False,
+    "staged": False,
+    "image": {"before": None, "after": None},
+    "added": [],
+    "removed": [],
+    "modified": [],
+    "kept": [],
+}
 # What is said of a zone to which a verb could do nothing.
 _NOTHING_DONE: Mapping[str, Document] = {
     "populate": {"changed": False},
@@ -80,6 +91,7 @@ _NOTHING_DONE: Mapping[str, Document] = {
         "log": None,
     },
     "halt": {"changed": False},
+    **dict.fromkeys(("refresh", "rollback"), _NOT_REFRESHED),
     "remove": {"removed": False},
 }
 
@@ -251,6 +263,20 @@ def status_document(status: "ZoneStatus") -> Document:
         "image": status.image,
         "running": bool(status.processes),
         "processes": [{"pid": one.pid, "command": one.command} for one in status.processes],
+    }
+
+
+def refreshed_document(done: "Refreshed") -> Document:
+    """Describe what a refresh or rollback did to a zone, or would do."""
+    brought = done.brought
+    return {
+        "changed": done.changed,
+        "staged": done.staged,
+        "image": {"before": brought.digests[0], "after": brought.digests[1]},
+        "added": list(brought.added),
+        "removed": list(brought.removed),
+        "modified": list(brought.changed),
+        "kept": [{"path": path, "beside": beside} for path, beside in brought.kept],
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from partialroot.errors import NoReceiptError
 from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
-from partialroot.model import Receipt, Request
+from partialroot.model import Receipt
 from partialroot.pipeline.planning import Options, Planned, make_plan, reading
 from partialroot.source.tree import Tree
 from partialroot.zone import fs, inplace
@@ -101,7 +101,7 @@ class Branded:
         old = _receipt_of(datasets.zonepath)
         if old.request.is_from_tarball:
             return False
-        with reading(_options_of(old.request, self._options)) as options:
+        with reading(Options.again(old.request, self._options.store)) as options:
             return not self._is_current(old, options) and self._update(datasets, old, options)
 
     def _update(self, datasets: Datasets, old: Receipt, options: Options) -> bool:
@@ -192,22 +192,6 @@ class Branded:
             for image in map(Path, sorted(filter(None, images))):
                 if not image.is_relative_to(zonepath):
                     release_image(store, image)
-
-
-def _options_of(request: Request, options: Options) -> Options:
-    """Return the options that a zone was made with."""
-    return options._replace(
-        source=Path(request.source),
-        platform=request.platform,
-        manifests=tuple(map(Path, request.manifests)),
-        share=request.share,
-        parameters=dict(request.parameters),
-        trust_zone=request.trust_zone,
-        keep_going=request.keep_going,
-        add_closure=request.add_closure,
-        run_fix_scripts=request.run_fix_scripts,
-        overlays=request.overlays,
-    )
 
 
 def _receipt_of(zonepath: Path) -> Receipt:

@@ -76,19 +76,28 @@ class ZoneStatus(NamedTuple):
 
 def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
     """Tell the state of zones; nothing is locked or recovered for it."""
-    busy = {intent.zonepath for intent in all_intents(Store(store))} if store.is_dir() else set()
+    opened = Store(store) if store.is_dir() else None
+    busy = {intent.zonepath for intent in all_intents(opened)} if opened else set()
     with live.views(store) as views:
         known = Known(views)
-        return tuple(_status_of(Path(zonepath), known, zonepath in busy) for zonepath in zonepaths)
+        return tuple(_status_of(Path(one), known, one in busy, _waits(opened, one)) for one in zonepaths)
 
 
-def _status_of(zonepath: Path, known: Known, under_way: bool) -> ZoneStatus:
+def _waits(store: Store | None, zonepath: str) -> bool:
+    """Whether a refresh is staged for a zone."""
+    known = store.registered(Path(zonepath)) if store else None
+    return known is not None and known.staged is not None
+
+
+def _status_of(zonepath: Path, known: Known, under_way: bool, waits: bool) -> ZoneStatus:
     receipt: Receipt | PartialRootError | None
     try:
         receipt = receipts.read(zonepath)
     except PartialRootError as error:
         receipt = error
     found, because = state_of(zonepath, receipt, known)
+    if waits and found in ("current", "stale"):
+        found, because = "stale", ("a refresh is staged: it will be done at the next boot", *because)
     if under_way:
         found, because = "broken", ("work on it was interrupted, or is under way", *because)
     root = zonepath / "root"

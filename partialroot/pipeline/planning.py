@@ -69,11 +69,29 @@ class Options(NamedTuple):
     overlays: tuple[str, ...] = ()
     unpacked: "Unpacked | None" = None
 
+    @classmethod
+    def again(cls, request: Request, store: Path) -> "Options":
+        """Return the options that a zone was made with."""
+        return cls(
+            store=store,
+            source=Path(request.source),
+            platform=request.platform,
+            manifests=tuple(map(Path, request.manifests)),
+            share=request.share,
+            parameters=dict(request.parameters),
+            trust_zone=request.trust_zone,
+            address=request.address,
+            keep_going=request.keep_going,
+            add_closure=request.add_closure,
+            run_fix_scripts=request.run_fix_scripts,
+            overlays=request.overlays,
+        )
+
     def request(self, profiles: Sequence[str], platform: str) -> Request:
-        """Return what a receipt keeps of this, so that a refresh can ask for the same."""
+        """Return what a receipt keeps of this, so that a refresh can ask for the same, wherever it is run."""
         return Request(
-            profiles=tuple(profiles),
-            manifests=tuple(map(str, self.manifests)),
+            profiles=names_of(profiles),
+            manifests=tuple(map(os.path.abspath, self.manifests)),
             parameters=tuple(sorted(self.parameters.items())),
             source=str(self.unpacked.tarball if self.unpacked else self.source),
             platform=platform,
@@ -85,6 +103,11 @@ class Options(NamedTuple):
             run_fix_scripts=self.run_fix_scripts,
             overlays=self.overlays,
         )
+
+
+def names_of(profiles: Sequence[str]) -> tuple[str, ...]:
+    """Return what profiles are called wherever we are: a file by its whole path."""
+    return tuple(os.path.abspath(one) if one.endswith(".toml") else one for one in profiles)
 
 
 @contextmanager
@@ -174,7 +197,7 @@ def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection
         everything = select_all(tree, _platform(platform_name(options, tree), tree), origin)
         return everything._replace(warnings=(*everything.warnings, *options.unpacked.lost)), tree
     profile = Library(options.manifests, platform_name(options, tree)).compose(profiles, options.parameters)
-    return select_profile(options, profile, tuple(sorted(profiles)), tree, packages_of(tree)), tree
+    return select_profile(options, profile, tuple(sorted(names_of(profiles))), tree, packages_of(tree)), tree
 
 
 def select_profile(

@@ -1,15 +1,21 @@
 """populate and remove: one plan for all zones of a command, each zone its own transaction."""
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from partialroot.errors import ConflictError
 from partialroot.model import Plan, Receipt
 from partialroot.pipeline.planning import Options, Planned, make_plan, reading
-from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
+from partialroot.pipeline.zones import (
+    Outcome,
+    config_of,
+    each,
+    need_receipt,
+    opened,
+    refuse_branded,
+    refuse_running,
+)
 from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
 from partialroot.zone.store import Store, check_store
@@ -76,17 +82,9 @@ def _ours_or_vacant(zonepath: Path) -> Receipt | None:
     if receipt is None:
         check_vacant(zonepath)
     else:
-        _refuse_branded(zonepath)
+        refuse_branded(zonepath, "brings it up to date whenever it is made ready")
         refuse_running(zonepath)
     return receipt
-
-
-def _refuse_branded(zonepath: Path) -> None:
-    """Raise ConflictError for a zone of the brand: its root is a dataset, and zoneadm(8) keeps its state."""
-    if (zonepath / receipts.PER_ROOT).is_dir():
-        raise ConflictError(
-            "zoneadm has made this zone", path=str(zonepath), hint="zoneadm uninstall removes it"
-        )
 
 
 def _populate_one(
@@ -94,7 +92,7 @@ def _populate_one(
 ) -> Outcome[bool]:
     plan = planned.plan
     with opened(store, zonepath, plan.platform, planned.lost_owners) as (site, notes):
-        request, config = options.request(profiles, plan.platform), _config(plan, zonepath)
+        request, config = options.request(profiles, plan.platform), config_of(plan, zonepath)
         old = _ours_or_vacant(zonepath)
         if old is None:
             made, changed = apply.create(plan, site, request, config), True
@@ -109,15 +107,6 @@ def _own_warnings(made: Receipt, plan: Plan) -> tuple[str, ...]:
     return tuple(f"warning: {one}" for one in made.warnings if one not in plan.warnings)
 
 
-def _config(plan: Plan, zonepath: Path) -> Mapping[str, Any] | None:
-    """Return the OCI bundle's spec; zones of illumos are configured by zonecfg(8)."""
-    if plan.platform != "linux":
-        return None
-    from partialroot.host.linux.oci import bundle_config
-
-    return bundle_config(plan.settings, zonepath, plan.tops, os.uname().machine)
-
-
 def remove(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[bool], ...]:
     """Take zones away; an image goes with its last zone."""
     opened_store = Store(store)
@@ -129,7 +118,7 @@ def _remove_one(store: Store, zonepath: Path) -> Outcome[bool]:
         if store.registered(zonepath) is None and not zonepath.exists() and notes:
             return Outcome(str(zonepath), True, notes=notes)  # recovery finished the removal
         receipt = need_receipt(zonepath)
-        _refuse_branded(zonepath)
+        refuse_branded(zonepath, "uninstall removes it")
         refuse_running(zonepath)
         apply.remove(site, receipt)
     return Outcome(str(zonepath), True, notes=notes)

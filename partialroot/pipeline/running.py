@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from partialroot.errors import ConflictError
+from partialroot.errors import BusyError, ConflictError
 from partialroot.model import Receipt
 from partialroot.pipeline.planning import refuse_host_network
 from partialroot.pipeline.zones import Outcome, each, need_receipt, opened, refuse_running
@@ -22,6 +22,7 @@ def mount(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[tuple[str, ...
 
 def _mount_one(store: Store, zonepath: Path) -> Outcome[tuple[str, ...]]:
     with opened(store, zonepath) as (site, notes):
+        notes = (*notes, *_catch_up(site))
         return Outcome(str(zonepath), bring_up(site), notes=notes)
 
 
@@ -29,6 +30,20 @@ def bring_up(site: Site) -> tuple[str, ...]:
     """Mount what is not mounted yet of the zone's shared layer, and return it."""
     binds = site.binds(need_receipt(site.zonepath))
     return site.mounter.up(site.zonepath, binds) if binds and site.mounter else ()
+
+
+def _catch_up(site: Site) -> tuple[str, ...]:
+    """Do the refresh that waits for a zone, now that no process lives in it; return what to tell of it."""
+    known = site.store.registered(site.zonepath)
+    if known is None or known.staged is None:
+        return ()
+    from partialroot.pipeline.refreshing import carry_out
+
+    try:
+        refuse_running(site.zonepath)
+    except BusyError:
+        return ()
+    return carry_out(site)
 
 
 def unmount(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[tuple[str, ...]], ...]:
@@ -67,6 +82,7 @@ class _Boot(NamedTuple):
 
 def _boot_one(store: Store, zonepath: Path, want: _Boot) -> "Outcome[Booted]":
     with opened(store, zonepath) as (site, notes):
+        notes = (*notes, *_catch_up(site))
         receipt = need_receipt(zonepath)
         refuse_boot(zonepath, receipt, trust_zone=want.trust_zone)
         from partialroot.host.linux.boot import boot as start

@@ -1,13 +1,14 @@
 """One verb over several zones: each locked and recovered first; the others go on after an error."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from partialroot.errors import BusyError, NoReceiptError, PartialRootError, UsageError
+from partialroot.errors import BusyError, ConflictError, NoReceiptError, PartialRootError, UsageError
 from partialroot.host.local import is_illumos, zone_processes
-from partialroot.model import Receipt
+from partialroot.model import Plan, Receipt
 from partialroot.zone import apply
 from partialroot.zone import receipt as receipts
 from partialroot.zone.apply import Site
@@ -112,6 +113,21 @@ def need_receipt(zonepath: Path) -> Receipt:
             "there is no zone of ours", path=str(zonepath), hint="partialroot status --all lists them"
         )
     return receipt
+
+
+def refuse_branded(zonepath: Path, hint: str) -> None:
+    """Raise ConflictError for a zone of the brand: its root is a dataset, and zoneadm(8) keeps its state."""
+    if (zonepath / receipts.PER_ROOT).is_dir():
+        raise ConflictError("zoneadm has made this zone", path=str(zonepath), hint=f"zoneadm {hint}")
+
+
+def config_of(plan: Plan, zonepath: Path) -> Mapping[str, Any] | None:
+    """Return the OCI bundle's spec; zones of illumos are configured by zonecfg(8)."""
+    if plan.platform != "linux":
+        return None
+    from partialroot.host.linux.oci import bundle_config
+
+    return bundle_config(plan.settings, zonepath, plan.tops, os.uname().machine)
 
 
 def refuse_running(zonepath: Path) -> None:

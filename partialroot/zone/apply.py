@@ -85,7 +85,7 @@ def updating(
 ) -> Job[bool]:
     """Make the zone that ``old`` describes what ``plan`` says; return whether anything had to be done.
 
-    ``tell`` is given what will be done, before it is.
+    ``tell`` is given what will be done, before it is; it may name another verb.
 
     Private files that the tenant edited are kept and the new ones put beside as ``NAME.new``; the new
     receipt's warnings name them. Where nothing differs there is no effect but that missing mounts come
@@ -184,7 +184,10 @@ def removing(site: Site, made: Receipt) -> Job[None]:
         made=tuple(map(str, registered.made)) if registered else (),
         binds_before=site.binds(made),
         image_before=made.image,
-        image_dropped=previous.image_of(site.store, site.zonepath),
+        images_dropped=(
+            *previous.image_of(site.store, site.zonepath),
+            *(registered.waiting if registered else ()),
+        ),
     )
     yield Task(intent, site.mounter, lambda _: None)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from partialroot.errors import NoReceiptError
 from partialroot.model import Action, Content, Entry, Layer, Method, Plan, Reason, Receipt, Record
 from partialroot.zone.image import ensure_image
-from partialroot.zone.receipt import read_manifest, read_reasons
+from partialroot.zone.receipt import read_manifest, read_origins
 from partialroot.zone.store import Store
 
 _KEPT = (Method.MKDIR, Method.MOUNT, Method.SYMLINK)
@@ -19,7 +19,7 @@ def copy_image(store: Store, made: Receipt, home: Path) -> None:
     if made.image is None or made.digest is None:
         raise NoReceiptError("the zone has no image", path=made.zonepath)
     image = Path(made.image)
-    reasons = read_reasons(made)
+    reasons = read_origins(made).reasons
     plan = Plan(
         profiles=made.profiles,
         source=image,

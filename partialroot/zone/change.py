@@ -36,13 +36,16 @@ class Brought(NamedTuple):
 class Change:
     """What makes an existing zone what a plan says: decided when made, built by :meth:`build`.
 
-    ``config`` is what ``config.json`` shall hold.
+    ``config`` is what ``config.json`` shall hold; ``image`` is the directory of the image it will have.
     """
+
+    verb = "populate"
+    """What recovery tells that was interrupted."""
 
     def __init__(self, plan: Plan, site: Site, request: Request, config: bytes | None, old: Receipt) -> None:
         self._plan, self._site, self._request, self._old = plan, site, request, old
         self._config = config
-        self._image = image_path(plan)
+        self.image = image_path(plan)
         self._private = difference.private(plan, old, site.lost_owners)
         self.binds = site.binds_of(plan)
         zone = fs.open_directory(site.zonepath)
@@ -63,8 +66,8 @@ class Change:
     def _image_step(self, zone: int) -> Iterator[Step]:
         found = fs.status(zone, IMAGE)
         now = os.readlink(IMAGE, dir_fd=zone) if found and stat.S_ISLNK(found.st_mode) else None
-        if now != self._image or (found and not self._image):
-            yield Step(IMAGE, hold=found is not None, put=self._image is not None)
+        if now != self.image or (found and not self.image):
+            yield Step(IMAGE, hold=found is not None, put=self.image is not None)
 
     def _config_step(self, zone: int) -> Iterator[Step]:
         found = fs.status(zone, CONFIG)
@@ -79,7 +82,7 @@ class Change:
         return (
             self._decision.is_nothing
             and not self._steps
-            and (self._image is None or is_intact(Path(self._image)))
+            and (self.image is None or is_intact(Path(self.image)))
             and (old.request, old.profiles, old.digest) == (self._request, plan.profiles, plan.digest)
             and (old.mounts, old.settings) == (plan.tops, plan.settings)
             and old.reasons == (reasons_of(plan)[0] if plan.digest else None)
@@ -92,12 +95,8 @@ class Change:
         """Whether the zone becomes something else, and not only again what it was meant to be."""
         return bool(self._steps or any(self._private))
 
-    def brought(self, records: Iterable[Record]) -> Brought:
-        """Return what this comes to; ``records`` are those of the image that the zone has now."""
-        same_image = (self._old.image, self._old.digest) == (self._image, self._plan.digest)
-        shared = (
-            Difference() if same_image else difference.shared(self._plan, records, self._site.lost_owners)
-        )
+    def brought(self, shared: Difference) -> Brought:
+        """Return what this comes to; ``shared`` is what differs between the images."""
         edited, found = self._decision.edited, shared + self._private
         touched = (one.path for one in self._decision.touched.values() if one.before != one.after)
         done = {inside(path) for path in (*(step.path for step in self._decision.steps), *touched)}
@@ -116,7 +115,7 @@ class Change:
         store, zonepath = self._site.store, self._site.zonepath
         registered = store.registered(zonepath)
         return Intent(
-            verb="populate",
+            verb=self.verb,
             zonepath=str(zonepath),
             before=journal.digest(self._before),
             steps=(*self._decision.steps, *self._steps),
@@ -125,8 +124,11 @@ class Change:
             binds_before=self._site.binds(self._old),
             binds_after=self.binds,
             image_before=self._old.image,
-            image_after=self._image,
-            image_dropped=previous.image_of(store, zonepath) if self.is_new else None,
+            image_after=self.image,
+            images_dropped=(
+                *(previous.image_of(store, zonepath) if self.is_new else ()),
+                *(registered.waiting if registered else ()),
+            ),
         )
 
     def _ensure_image(self) -> Image | None:
@@ -140,7 +142,7 @@ class Change:
         layer = self._build_staged(new) if self._decision.staged else None
         for step in self._steps:
             if step.put and step.path == IMAGE:
-                fs.symlink(str(self._image), new, IMAGE)
+                fs.symlink(str(self.image), new, IMAGE)
             elif step.put:
                 fs.create_file(new, CONFIG, self._config or b"")
         built = [one for one in layer.records if one.path not in self._decision.beside] if layer else []

@@ -41,6 +41,21 @@ def shared(plan: Plan, records: Iterable[Record], lost_owners: Owners) -> Differ
     return _compare({record.path: record for record in records}, wanted, lost_owners, frozenset())
 
 
+def between(old: Iterable[Record], new: Iterable[Record]) -> Difference:
+    """Return what differs between two images, by their manifests."""
+    had, has = ({record.path: _essence(record) for record in records} for records in (old, new))
+    return Difference(
+        added=tuple(sorted(has.keys() - had.keys())),
+        removed=tuple(sorted(had.keys() - has.keys())),
+        changed=tuple(sorted(path for path in had.keys() & has.keys() if had[path] != has[path])),
+    )
+
+
+def _essence(record: Record) -> tuple[object, ...]:
+    mode = 0 if record.type is FileType.SYMLINK else record.mode
+    return (record.type, mode, record.uid, record.gid, record.target, record.sha256, record.xattrs)
+
+
 def _compare(
     had: Mapping[RootPath, Record],
     wanted: Mapping[RootPath, Action],

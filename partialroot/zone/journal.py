@@ -60,8 +60,8 @@ class Intent(NamedTuple):
 
     ``before`` is the SHA-256 of the receipt as it was, None if there was none: the work is committed once
     the receipt is another one (or gone). ``made`` are directories that were made for this zone, the zonepath
-    last. ``binds_before`` and ``binds_after`` say what is mounted (None: nothing). ``image_dropped`` is the
-    one that nothing but what the zone was before its last change refers to, which is forgotten.
+    last. ``binds_before`` and ``binds_after`` say what is mounted (None: nothing). What nothing refers to
+    any more is in ``images_dropped``: the images of an older change, and of one that was staged.
     """
 
     verb: str
@@ -74,12 +74,12 @@ class Intent(NamedTuple):
     binds_after: Binds | None = None
     image_before: str | None = None
     image_after: str | None = None
-    image_dropped: str | None = None
+    images_dropped: tuple[str, ...] = ()
 
     @property
     def images(self) -> frozenset[str]:
         """The images that must not go while this is under way."""
-        every = (self.image_before, self.image_after, self.image_dropped)
+        every = (self.image_before, self.image_after, *self.images_dropped)
         return frozenset(image for image in every if image)
 
     @property
@@ -218,6 +218,6 @@ _READERS: Mapping[str, strict.Reader[Any]] = {
     "binds_after": strict.optional(_binds),
     "image_before": strict.optional(_text),
     "image_after": strict.optional(_text),
-    "image_dropped": strict.optional(_text),
+    "images_dropped": strict.items(strict.texts),
 }
 _intent = strict.record(Intent, **_READERS)

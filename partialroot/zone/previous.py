@@ -46,9 +46,10 @@ def read(store: Store, zonepath: Path) -> Previous | None:
     return Previous(found, receipt.read_own(place, CONFIG), place / ROOT)
 
 
-def image_of(store: Store, zonepath: Path) -> str | None:
-    """Return the image that a zone had before its last change."""
-    return _linked(store.root / PART / zone_key(zonepath))
+def image_of(store: Store, zonepath: Path) -> tuple[str, ...]:
+    """Return the image that a zone had before its last change, if it had one."""
+    image = _linked(store.root / PART / zone_key(zonepath))
+    return (image,) if image else ()
 
 
 def images(store: Store) -> Iterator[str]:

@@ -9,6 +9,7 @@ from partialroot.model import Action, Content, Entry, FileType, Layer, Method, N
 from partialroot.zone import fs, look
 from partialroot.zone.change import Change
 from partialroot.zone.converge import Decision, decide
+from partialroot.zone.difference import between
 from partialroot.zone.image import Image, is_intact, use_image
 from partialroot.zone.previous import Previous
 from partialroot.zone.site import CONFIG, Site
@@ -20,6 +21,8 @@ class Rollback(Change):
     A private file that the last change left alone stays as it is now. Raises ConflictError when the image of
     then is damaged.
     """
+
+    verb = "rollback"
 
     def __init__(self, before: Previous, site: Site, old: Receipt) -> None:
         made = before.receipt
@@ -35,11 +38,16 @@ class Rollback(Change):
         self._reasons = made.reasons or ""
         config = before.config if before.config is not None else _config_now(site)
         super().__init__(_plan(before, tuple(self._back.values())), site, made.request, config, old)
+        self._private = between(self._moving(), (self._made[path] for path in self._back))
+
+    def _moving(self) -> tuple[Record, ...]:
+        """Return what the zone has, but for what stays: there is no other content to put in its place."""
+        return tuple(
+            one for one in self._had.values() if one.path in self._back or one.path not in self._made
+        )
 
     def _decide(self, root: int) -> Decision:
-        """Leave out what stays as it is: there is no other content to put in its place."""
-        moving = [one for one in self._old.entries if one.path in self._back or one.path not in self._made]
-        old = self._old._replace(entries=tuple(moving))
+        old = self._old._replace(entries=self._moving())
         return decide(self._plan, old, root, self._site.lost_owners)
 
     @property
@@ -48,7 +56,7 @@ class Rollback(Change):
         return True
 
     def _ensure_image(self) -> Image | None:
-        before = self._image
+        before = self.image
         return use_image(self._site.store, Path(before), self._reasons) if before else None
 
     def _records(self, built: Iterable[Record]) -> list[Record]:
@@ -60,7 +68,11 @@ class Rollback(Change):
         made = self._made[record.path]
         method = record.method if made.method is Method.LINK else made.method  # what came back is a copy
         return record._replace(
-            method=method, source=made.source, identity=made.identity, reasons=made.reasons
+            method=method,
+            source=made.source,
+            identity=made.identity,
+            reasons=made.reasons,
+            supplier=made.supplier,
         )
 
     def _stayed(self, made: Record) -> Record:

@@ -111,9 +111,14 @@ class Registered(NamedTuple):
     staged: str | None = None
 
     @property
+    def waiting(self) -> tuple[str, ...]:
+        """The image that a staged refresh will use, if there is one."""
+        return (self.staged,) if self.staged else ()
+
+    @property
     def images(self) -> tuple[Path | None, ...]:
         """The images that the zone uses, and will use."""
-        return (self.image, Path(self.staged) if self.staged else None)
+        return (self.image, *map(Path, self.waiting))
 
 
 def _dumped(zone: Registered) -> bytes:

@@ -1,0 +1,63 @@
+"""refresh, rollback: zones become what the source is now, or what they were."""
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+
+from partialroot.cli import documents, messages
+from partialroot.cli.common import finish_long, zonepaths
+from partialroot.pipeline import refreshing
+from partialroot.pipeline.refreshing import Refreshed
+from partialroot.pipeline.zones import Outcome
+from partialroot.zone.store import store_path
+
+MOST_LINES = 20
+"""So many paths of a zone are shown; the others are counted, unless all are asked for."""
+
+
+def refresh(args: Namespace) -> int:
+    """Bring zones up to date with the source, or show what that would change."""
+    places = zonepaths(args)
+    with messages.busy(f"refreshing {len(places)} zones"):
+        outcomes = refreshing.refresh(store_path(args.store), places, dry_run=args.dry_run)
+    return _finish(args, outcomes)
+
+
+def rollback(args: Namespace) -> int:
+    """Bring zones back to what they were before their last change."""
+    return _finish(args, refreshing.rollback(store_path(args.store), zonepaths(args)))
+
+
+def _finish(args: Namespace, outcomes: Sequence[Outcome[Refreshed]]) -> int:
+    def report(zonepath: str, done: Refreshed) -> Iterator[str]:
+        lines = list(_lines(done))
+        most = len(lines) if args.verbose else MOST_LINES
+        yield f"{zonepath}: {_what(args, done)}"
+        yield from lines[:most]
+        if lines[most:]:
+            yield f"  and {len(lines[most:])} more: -v shows all"
+
+    return finish_long(args, outcomes, documents.refreshed_document, report)
+
+
+def _what(args: Namespace, done: Refreshed) -> str:
+    if args.verb == "rollback":
+        return "is what it was before"
+    if done.staged:
+        return "to be refreshed at the next boot: it is running"
+    would = getattr(args, "dry_run", False)
+    return ("would be refreshed" if would else "refreshed") if done.changed else "nothing to do"
+
+
+def _lines(done: Refreshed) -> Iterator[str]:
+    """Yield a line for each path: ``+`` is new, ``-`` goes, ``~`` becomes another, ``=`` is kept."""
+    before, after = done.brought.digests
+    if before != after:
+        yield f"  image {_short(before)} -> {_short(after)}"
+    for mark, paths in zip("+-~", done.brought[1:4], strict=True):
+        yield from (f"  {mark} {path}" for path in paths)
+    for path, beside in done.brought.kept:
+        yield f"  = {path} is kept as the zone has edited it" + (f"; see {beside}" if beside else "")
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "none"
