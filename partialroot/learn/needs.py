@@ -143,7 +143,10 @@ class _Sorter:
         for path in self._changed:
             above = [one for one in path.ancestors if one in self._made]
             top = above[-1] if above else path
-            if top.parent not in TEMPORARY:
+            node = self._tree.lstat(top)
+            if top not in self._made and node is not None and node.type is FileType.DIR:
+                pairs.append((top, "its mode or owner"))
+            elif top.parent not in TEMPORARY:
                 pairs.append((top.parent, top.name))
         by_directory = groupby(sorted(pairs), key=itemgetter(0))
         return {place: sorted({name for _, name in group}) for place, group in by_directory}

@@ -140,6 +140,8 @@ class _Proposer:
     # --- packages -----------------------------------------------------------------------------------
 
     def _whole_packages(self) -> Iterator[Line]:
+        if not self._left:  # else the whole package database would be read for nothing
+            return
         owners: defaultdict[str, list[RootPath]] = defaultdict(list)
         for path, owner in self._packages.owners(tuple(self._left)).items():
             owners[owner].append(path)
