@@ -91,6 +91,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     say("halt", "halt", zone)
     say("remove", "remove", zone)
     say("learn", "learn", "--out", top / "learned.toml", "--", "/bin/true", code=None)
+    say("doctor", "doctor")
     say("profiles-list", "profiles", "list")
     say("profiles-check", "profiles", "check", "base")
     return said
@@ -110,7 +111,7 @@ def test_an_error_comes_with_the_keys_of_its_verb(documents: dict[str, Any]) -> 
     assert documents["refused"].keys() == documents["populate"].keys() | {"error"}
 
 
-@pytest.mark.parametrize("verb", ["populate", "plan", "closure", "explain", "status", "boot", "learn"])
+@pytest.mark.parametrize("verb", ["populate", "plan", "closure", "explain", "status", "boot", "learn", "doctor"])
 def test_a_mistake_in_the_words_has_the_keys_of_its_verb(verb: str) -> None:
     """Also what the parser refuses, before it knows anything."""
     said = partialroot(verb, "--no-such-option", "--json", code=2).document

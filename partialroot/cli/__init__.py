@@ -15,7 +15,7 @@ MODULES = {
     verb: f"partialroot.cli.{module}"
     for module, verbs in {
         "building": ("populate", "plan", "remove", "closure", "profiles"),
-        "looking": ("explain", "status", "verify", "audit"),
+        "looking": ("explain", "status", "verify", "audit", "doctor"),
         "learning": ("learn",),
         "refreshing": ("refresh", "rollback"),
         "operating": ("mount", "unmount", "boot", "halt"),

@@ -227,6 +227,11 @@ def _halt(verb: Parser) -> None:
     )
 
 
+def _doctor(verb: Parser) -> None:
+    verb.add_argument("zonepaths", metavar="ZONEPATH", nargs="*", help="where zones will be")
+    _source_options(verb)
+
+
 def _profiles(verb: Parser) -> None:
     verb.add_argument("action", choices=("list", "show", "check"))
     verb.add_argument("words", metavar="PROFILE", nargs="*")
@@ -253,6 +258,9 @@ VERBS: Mapping[str, Verb] = {
         "learn --out app.toml --probe http://127.0.0.1:8000/ -- node /srv/app/server.js 8000",
         _learn,
         takes_command=True,
+    ),
+    "doctor": Verb(
+        "say what this host offers to zones, and what to do about what it lacks", "doctor", _doctor
     ),
     "profiles": Verb("list, show or check profiles", "profiles check node", _profiles),
 }

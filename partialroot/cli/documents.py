@@ -60,6 +60,7 @@ _EMPTY: Mapping[str, Document] = {
         "warnings": [],
     },
     "explain": {"zonepath": None, "path": None, "chain": []},
+    "doctor": {"checks": []},
     "verify": {"zones": [], "findings": []},
     "audit": {"zones": [], "findings": []},
     **{verb: {"zones": []} for verb in ("status", "refresh", "rollback")},

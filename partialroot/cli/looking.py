@@ -1,4 +1,4 @@
-"""explain, status, verify, audit: what is there."""
+"""explain, status, verify, audit, doctor: what is there."""
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -101,3 +101,18 @@ def status(args: Namespace) -> int:
     elif not args.quiet:
         reports.print_status(states)
     return FINDINGS if any(one.state != "current" for one in states) else 0
+
+
+def doctor(args: Namespace) -> int:
+    """Say what this host offers to zones, and what to do about what it lacks."""
+    from partialroot.pipeline.doctoring import examine
+    from partialroot.pipeline.planning import Options
+
+    with messages.busy("trying"):
+        checks = examine(Options(store_path(args.store), Path(args.source), args.platform), args.zonepaths)
+    if args.json:
+        print(documents.encode({"checks": [one._asdict() for one in checks]}))
+    elif not args.quiet:
+        rows = [("yes" if one.offered else "no", one.name, one.about, one.remedy) for one in checks]
+        show.table(("", "WHAT", "FOUND", "IF IT MATTERS"), rows)
+    return 0

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.errors import BootError, BusyError, SourceError, UsageError
+from partialroot.errors import BootError, BusyError, PartialRootError, SourceError, UsageError
 from partialroot.host.linux import network, oci
 from partialroot.host.linux.bundle import Bundle
 from partialroot.host.linux.halt import halt, take_down
@@ -71,7 +71,7 @@ def boot(
         try:
             return _Attempt(candidate, bundle, wish, foreground, watch).boot(tuple(refused))
         except BootError as error:
-            if runtime != "auto" or works(candidate):
+            if runtime != "auto" or why_not(candidate) is None:
                 raise
             hint = f" ({error.hint})" if error.hint else ""
             refused.append(f"{candidate.name}: {error.message}{hint}")
@@ -92,8 +92,8 @@ def attend(booted: Booted) -> int:
         halt(booted.zonepath)
 
 
-def works(runtime: Runtime) -> bool:
-    """Try whether a runtime can run anything at all here: a zone that only waits."""
+def why_not(runtime: Runtime) -> PartialRootError | None:
+    """Try whether a runtime can run a zone that only waits; return what it says if it cannot."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="partialroot-trial-") as scratch:
@@ -101,11 +101,11 @@ def works(runtime: Runtime) -> bool:
         try:
             bundle = Bundle(Path(scratch), _trial(Path(scratch)))
             _Attempt(runtime, bundle).boot()
-        except (BootError, SourceError):  # the latter: a machine without a pause process
-            return False
+        except (BootError, SourceError) as error:  # the latter: a machine without a pause process
+            return error
         finally:
             take_down(bundle)
-    return True
+    return None
 
 
 def _trial(zonepath: Path) -> oci.Json:
