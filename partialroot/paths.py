@@ -34,6 +34,8 @@ class RootPath(str):
             raise PartialRootError(f"{text!r} is not absolute", path=where)
         if "\0" in text:
             raise PartialRootError(f"{text!r} has a NUL", path=where)
+        if "//" not in text and "/." not in text and text[-1] != "/":
+            return cls(text)  # most need no more than this
         parts = [part for part in text.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise PartialRootError(f"{text!r} has a '..'", path=where)

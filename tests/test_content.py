@@ -1,27 +1,23 @@
-"""Contents against hashlib and getxattr, the cache under every abuse, files that change meanwhile."""
+"""Contents against hashlib and getxattr, what is remembered of them, files that change meanwhile."""
 
 import hashlib
 import os
-import sqlite3
 import subprocess
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from needs import needs
 
 from partialroot.errors import SourceError
 from partialroot.model import Content, FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.source import content, memory
-from partialroot.source.content import ContentCache, measure
+from partialroot.source.content import measure
+from partialroot.source.memory import Memory
 from partialroot.source.tree import Tree
 
 OLD = 10**18
-NOTHING = ContentCache(None)
 FILE = RootPath("/file")
 
 Files = list[tuple[RootPath, Node]]
@@ -41,14 +37,16 @@ def make(directory: Path, count: int = 1) -> Tree:
 
 
 @pytest.fixture
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache") / "contents.sqlite"
+def database(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where it is remembered what is in files, even in new ones."""
+    monkeypatch.setattr(memory, "RECENT_NS", 0)
+    return tmp_path_factory.mktemp("store") / "memory"
 
 
 def run(tree: Tree, database: Path | None) -> dict[RootPath, Content]:
     """Measure as one process would."""
-    with ContentCache(database) as cache:
-        return measure(tree, files(tree), cache)
+    with Memory(database) as tree.memory:
+        return measure(tree, files(tree))
 
 
 class Blind(Tree):
@@ -157,7 +155,7 @@ def test_a_file_that_changed_before_it_was_opened(tmp_path: Path) -> None:
     before = files(tree)
     (tmp_path / "file").write_bytes(b"some")
     with pytest.raises(SourceError, match="changed while it was read"):
-        measure(tree, before, NOTHING)
+        measure(tree, before)
 
 
 def test_a_file_that_never_ends_is_not_followed() -> None:
@@ -174,11 +172,11 @@ def test_files_that_are_replaced_or_vanish_before(tmp_path: Path) -> None:
     (tmp_path / "new").touch()
     (tmp_path / "new").rename(tmp_path / "file")
     with pytest.raises(SourceError, match="replaced") as caught:
-        measure(tree, before, NOTHING)
+        measure(tree, before)
     assert caught.value.path == "/file"
     (tmp_path / "file").unlink()
     with pytest.raises(SourceError, match="No such file"):
-        measure(tree, before, NOTHING)
+        measure(tree, before)
 
 
 @needs("root")
@@ -209,74 +207,42 @@ def test_an_equal_size_and_mtime_do_not_deceive(tmp_path: Path, database: Path) 
     assert run(Tree(tmp_path), database)[RootPath("/file1")].sha256 == hashlib.sha256(b"y").hexdigest()
 
 
-def test_what_is_new_is_not_remembered(tmp_path: Path, database: Path) -> None:
-    make(tmp_path)
-    os.utime(tmp_path / "file")
-    run(Tree(tmp_path), database)
-    with pytest.raises(AssertionError, match="was opened"):
-        run(Blind(tmp_path), database)
-
-
-def test_our_own_links_do_not_count_as_changes(tmp_path: Path, database: Path) -> None:
-    make(tmp_path)
-    run(Tree(tmp_path), database)
-    before = files(Tree(tmp_path))
-    os.link(tmp_path / "file", database.parent / "link")
-    after = files(Tree(tmp_path))
-    assert before != after
-    with ContentCache(database) as cache:
-        cache.refresh([(before[0][1], after[0][1])])
-    assert len(run(Blind(tmp_path), database)) == 1
-
-
-def test_a_change_between_is_not_taken_for_our_link(tmp_path: Path, database: Path) -> None:
-    make(tmp_path)
-    run(Tree(tmp_path), database)
-    before = files(Tree(tmp_path))
-    (tmp_path / "file").write_bytes(b"changed")
-    os.utime(tmp_path / "file", ns=(OLD, OLD))
-    after = files(Tree(tmp_path))
-    with ContentCache(database) as cache:
-        cache.refresh([(before[0][1], after[0][1])])
-    with pytest.raises(AssertionError, match="was opened"):
-        run(Blind(tmp_path), database)
-
-
-def test_the_oldest_are_forgotten(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "MOST_REMEMBERED", 10)
-    tree = make(tmp_path, 25)
-    for start in range(0, 25, 5):
-        with ContentCache(database) as cache:
-            measure(tree, files(tree)[start : start + 5], cache)
-    with ContentCache(database) as cache:
-        remembered = cache.get(node for _, node in files(tree))
-    assert remembered.keys() == {(node.dev, node.ino) for _, node in files(tree)[15:]}
-
-
-def test_a_place_where_no_cache_can_be(tmp_path: Path, database: Path) -> None:
-    tree = make(tmp_path)
-    for place in (database.parent / "none" / "cache", database.parent):
-        assert len(run(tree, place)) == 1
-    assert [*database.parent.iterdir()] == []
-
-
-def test_a_locked_cache_is_done_without(
+def test_what_is_new_is_not_remembered(
     tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_PATIENCE", 0.01)
-    tree = make(tmp_path)
+    monkeypatch.undo()
+    make(tmp_path)
+    run(Tree(tmp_path), database)
+    with pytest.raises(AssertionError, match="was opened"):
+        run(Blind(tmp_path), database)
+
+
+def test_what_our_own_links_touched_is_read_once_more(tmp_path: Path, database: Path) -> None:
+    make(tmp_path)
+    first = run(Tree(tmp_path), database)
+    os.link(tmp_path / "file", database.parent / "link")
+    with pytest.raises(AssertionError, match="was opened"):
+        run(Blind(tmp_path), database)
+    assert run(Tree(tmp_path), database) == first == run(Blind(tmp_path), database)
+
+
+def test_an_inode_that_is_used_again(tmp_path: Path, database: Path) -> None:
+    tree = make(tmp_path, 2)
     run(tree, database)
-    holder = sqlite3.connect(database)
-    holder.execute("BEGIN EXCLUSIVE")
-    assert len(run(tree, database)) == 1
-    holder.close()
-    assert len(run(Blind(tmp_path), database)) == 1
+    (path, node), (_, other) = files(tree)
+    again = node._replace(ino=other.ino)
+    with Memory(database) as tree.memory, pytest.raises(SourceError, match="replaced"):
+        measure(tree, [(path, again)])
 
 
 def test_several_at_once(tmp_path: Path, database: Path) -> None:
-    tree = make(tmp_path, 100)
+    make(tmp_path, 100)
     found: list[dict[RootPath, Content]] = []
-    threads = [threading.Thread(target=lambda: found.append(run(tree, database))) for _ in range(6)]
+
+    def one() -> None:
+        found.append(run(Tree(tmp_path), database))
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -284,44 +250,8 @@ def test_several_at_once(tmp_path: Path, database: Path) -> None:
     assert found == [run(Blind(tmp_path), database)] * 6
 
 
-def wrecked(data: bytes, damage: Iterable[tuple[float, int]]) -> bytes:
-    wreck = bytearray(data)
-    for where, byte in damage:
-        wreck[int(where * len(wreck))] = byte
-    return bytes(wreck)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=60),
-    st.booleans(),
-)
-def test_a_broken_cache_harms_nothing(
-    tmp_path: Path, database: Path, damage: list[tuple[float, int]], cut: bool
-) -> None:
-    tree = make(tmp_path, 5)
-    run(tree, database)
-    data = wrecked(database.read_bytes(), damage)
-    database.write_bytes(data[: int(damage[0][0] * len(data))] if cut else data)
-    assert len(run(tree, database)) == 5
-    database.unlink(missing_ok=True)
-
-
 def test_a_broken_cache_is_replaced(tmp_path: Path, database: Path) -> None:
     tree = make(tmp_path)
     database.write_bytes(b"no database at all" * 1000)
     assert len(run(tree, database)) == 1
-    run(tree, database)
     assert len(run(Blind(tmp_path), database)) == 1
-
-
-@pytest.mark.parametrize(
-    "column", ["sha256 = 5", "sha256 = 'xyz'", "xattrs = '{'", "xattrs = '[[1]]'", "xattrs = 7"]
-)
-def test_rows_that_we_did_not_write(tmp_path: Path, database: Path, column: str) -> None:
-    tree = make(tmp_path)
-    first = run(tree, database)
-    with sqlite3.connect(database) as writer:
-        writer.execute(f"UPDATE content SET {column}")
-    writer.close()
-    assert run(tree, database) == first

@@ -14,10 +14,11 @@ from needs import needs
 
 from partialroot.model import Supplier
 from partialroot.paths import RootPath
+from partialroot.source.memory import Memory
 from partialroot.source.packages import About, NoPackages, Packages, Version, open_packages
 from partialroot.source.packages.filelists import FileLists
 from partialroot.source.packages.licences import Licence
-from partialroot.source.packages.suppliers import SupplierMemory, suppliers
+from partialroot.source.packages.suppliers import suppliers
 from partialroot.source.tree import Tree
 
 STATUS = """\
@@ -177,9 +178,9 @@ def test_owners_of_an_illumos_system(global_zone: Path, tmp_path: Path) -> None:
 
 
 def asked(root: Path, memory: Path | None) -> dict[RootPath, Supplier]:
-    with SupplierMemory(memory) as opened:
-        tree = Tree(root)
-        return suppliers(tree, open_packages(tree), [TOOL, OTHER], opened)
+    with Memory(memory) as opened:
+        tree = Tree(root, memory=opened)
+        return suppliers(tree, open_packages(tree), [TOOL, OTHER])
 
 
 TOOLS = {TOOL: Supplier("tool", "1:2.3-1+b1", "all")}
@@ -205,13 +206,13 @@ class Mute(NoPackages):
 
 
 def test_the_database_is_asked_once(root: Path, tmp_path: Path) -> None:
-    tree = Tree(root)
-    mute = Mute(open_packages(tree))
-    with SupplierMemory(tmp_path / "memory") as memory:
-        suppliers(tree, open_packages(tree), [TOOL, OTHER], memory)
-        assert suppliers(tree, mute, [OTHER, TOOL], memory) == TOOLS
-    with SupplierMemory(None) as nothing, pytest.raises(AssertionError, match="asked for"):
-        suppliers(tree, mute, [TOOL], nothing)
+    asked(root, tmp_path / "memory")
+    with Memory(tmp_path / "memory") as memory:
+        tree = Tree(root, memory=memory)
+        mute = Mute(open_packages(tree))
+        assert suppliers(tree, mute, [OTHER, TOOL]) == TOOLS
+    with pytest.raises(AssertionError, match="asked for"):
+        suppliers(Tree(root), mute, [TOOL])
 
 
 def test_any_change_of_the_database_makes_all_void(root: Path, tmp_path: Path) -> None:
@@ -237,10 +238,8 @@ def test_a_broken_memory_and_names_that_are_no_text_harm_nothing(root: Path, tmp
     memory = tmp_path / "memory"
     memory.write_bytes(b"x" * 5000)
     assert asked(root, memory) == TOOLS
-    assert not memory.exists()
     odd = RootPath("/usr/bin/caf\udce9\n")
-    with SupplierMemory(memory) as opened:
-        tree = Tree(root)
-        packages = open_packages(tree)
-        for _ in range(2):
-            assert suppliers(tree, packages, [odd, TOOL], opened) == TOOLS
+    for _ in range(2):
+        with Memory(memory) as opened:
+            tree = Tree(root, memory=opened)
+            assert suppliers(tree, open_packages(tree), [odd, TOOL]) == TOOLS

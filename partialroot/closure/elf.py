@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from partialroot.closure import openers
 from partialroot.errors import SourceError
@@ -93,6 +93,18 @@ class Elf(NamedTuple):
     last_path: str | None = None
     config: str | None = None
     opens: frozenset[bytes] = frozenset()
+
+    @property
+    def packed(self) -> tuple[object, ...]:
+        """The same in tuples alone."""
+        abi, flags, interpreter, dynamic, soname, needs, *rest = self
+        return tuple(abi), flags, interpreter, dynamic, soname, tuple(map(tuple, needs)), *rest
+
+    @classmethod
+    def unpacked(cls, fields: tuple[Any, ...]) -> "Elf":
+        """Return what was packed."""
+        abi, flags, interpreter, dynamic, soname, needs, *rest = fields
+        return cls(Abi(*abi), flags, interpreter, dynamic, soname, tuple(Need(*one) for one in needs), *rest)
 
 
 class _Layout(NamedTuple):

@@ -1,14 +1,15 @@
 """The source's files as the zone will see them: what is excluded is not there."""
 
-import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from partialroot.closure import openers
 from partialroot.closure.elf import MAGIC, Elf, mentions, read_elf, read_head
 from partialroot.closure.scripts import MOST
 from partialroot.errors import SourceError
 from partialroot.model import FileType, Node
 from partialroot.paths import ROOT, RootPath
+from partialroot.source import memory
 from partialroot.source.tree import Tree
 
 
@@ -31,8 +32,20 @@ class Content(NamedTuple):
     elf: Elf | None
     head: bytes
 
+    @property
+    def packed(self) -> tuple[object, ...]:
+        """The same as what can be remembered."""
+        return None if self.elf is None else self.elf.packed, self.head
+
+    @classmethod
+    def unpacked(cls, fields: tuple[Any, ...]) -> "Content":
+        """Return what was packed."""
+        elf, head = fields
+        return cls(None if elf is None else Elf.unpacked(elf), head)
+
 
 NOTHING = Content(None, b"")
+_KIND = memory.kind("content of the closure", Content._fields, Elf._fields, sorted(openers.ALL))
 
 _Answer = TypeVar("_Answer")
 
@@ -74,7 +87,7 @@ class Files:
         try:
             return self._contents[found.real]
         except KeyError:
-            content = self._contents[found.real] = self._with_opened(found, _read) or NOTHING
+            content = self._contents[found.real] = self._content(found)
             return content
 
     def mentions(self, found: Found, elf: Elf, symbols: tuple[bytes, ...]) -> bool:
@@ -88,11 +101,8 @@ class Files:
     def _with_opened(self, found: Found, read: Callable[[int], _Answer]) -> _Answer | None:
         """Return what is read from a file; None, and a trouble, when it cannot be or is damaged."""
         try:
-            descriptor = self.tree.open_node(found.real, found.node)
-            try:
+            with self.tree.opened(found.real, found.node) as descriptor:
                 return read(descriptor)
-            finally:
-                os.close(descriptor)
         except SourceError as error:
             self.troubles[found.real] = error.message
             return None
@@ -115,6 +125,16 @@ class Files:
         except SourceError as error:
             self.troubles[found.real] = error.message
             return b""
+
+    def _content(self, found: Found) -> Content:
+        """Return what earlier runs read in a file, else read it: its beginning, and what that leads to."""
+        known = self.tree.memory.get_of(found.node, _KIND)
+        if known is not None:
+            return Content.unpacked(known)
+        content = self._with_opened(found, _read)
+        if content is not None:
+            self.tree.memory.put_of(found.node, _KIND, content.packed)
+        return content or NOTHING
 
     def _look(self, name: str) -> Found | None:
         if not name.startswith("/"):

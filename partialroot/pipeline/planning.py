@@ -34,9 +34,9 @@ from partialroot.plan.select import select, source_nsswitch
 from partialroot.plan.supplied import taken, with_suppliers
 from partialroot.plan.wishes import find_program, with_overlays
 from partialroot.profiles.library import Library
-from partialroot.source.content import ContentCache, measure
+from partialroot.source.content import measure
+from partialroot.source.memory import NAME, Memory
 from partialroot.source.packages import Packages, open_packages
-from partialroot.source.packages.suppliers import SupplierMemory
 from partialroot.source.packages.suppliers import suppliers as find_suppliers
 from partialroot.source.platform import detect_platform
 from partialroot.source.tarball import is_tarball
@@ -66,6 +66,7 @@ class Options(NamedTuple):
     add_closure: bool = False
     run_fix_scripts: bool = False
     views: Mapping[str, str] = NOTHING
+    memory: Memory | None = None
     overlays: tuple[str, ...] = ()
     unpacked: "Unpacked | None" = None
 
@@ -112,9 +113,10 @@ def names_of(profiles: Sequence[str]) -> tuple[str, ...]:
 
 @contextmanager
 def reading(options: Options, home: Path | None = None) -> Iterator[Options]:
-    """Yield the options for as long as the source is read: files hidden by mounts are seen meanwhile.
+    """Yield the options for as long as the source is read.
 
-    A tarball is unpacked for that time, so that images in ``home`` (None: in the store) can link its files.
+    Meanwhile files hidden by mounts are seen, and what earlier runs found out is at hand. A tarball is
+    unpacked for that time, so that images in ``home`` (None: in the store) can link its files.
     """
     if is_tarball(options.source.name):
         from partialroot.zone.unpack import unpacked
@@ -122,13 +124,16 @@ def reading(options: Options, home: Path | None = None) -> Iterator[Options]:
         with unpacked(options.store, options.source, home) as found:
             yield options._replace(source=found.root, unpacked=found)
         return
-    with live.own_files(options.store, options.source) as views:
-        yield options._replace(views=views)
+    with (
+        live.own_files(options.store, options.source) as views,
+        Memory(options.store / NAME) as memory,
+    ):
+        yield options._replace(views=views, memory=memory)
 
 
 def open_tree(options: Options) -> Tree:
     """Return the source, without the store if that lies in it."""
-    tree = Tree(options.source, views=options.views)
+    tree = Tree(options.source, views=options.views, memory=options.memory)
     if options.store.is_relative_to(tree.root):
         tree.hidden = frozenset({RootPath("/" + str(options.store.relative_to(tree.root)))})
     return tree
@@ -236,8 +241,7 @@ def make_plan(
     refuse_host_network(selection.settings, options.trust_zone)
     read_only = selection.settings.read_only
     sharing = Sharing.parse(options.share, trust_zone=options.trust_zone, read_only=read_only)
-    with ContentCache(_cache_file(options.store)) as cache:
-        contents = measure(tree, _files(selection), cache)
+    contents = measure(tree, _files(selection))
     selection = without_unreadable(selection, contents)
     refuse_missing(selection)
     try:
@@ -252,15 +256,9 @@ def make_plan(
     if selection.platform == "illumos":  # platform.xml mounts the image in every zone of the brand
         facts = facts._replace(no_mount="")
     planned = plan(selection, facts, contents, sharing)
-    if suppliers:
-        planned = _supplied(planned, tree, _cache_file(options.store))
+    if suppliers:  # later, packages may have changed
+        planned = with_suppliers(planned, find_suppliers(tree, open_packages(tree), taken(planned)))
     return Planned(planned, facts.lost_owners)
-
-
-def _supplied(planned: Plan, tree: Tree, memory: Path | None) -> Plan:
-    """Return the plan with the package that each file is taken from: later, packages may have changed."""
-    with SupplierMemory(memory) as known:
-        return with_suppliers(planned, find_suppliers(tree, open_packages(tree), taken(planned), known))
 
 
 def refuse_shared_datasets(zonepaths: Sequence[Path], image_home: Path) -> None:
@@ -286,11 +284,6 @@ def refuse_covered(selection: Selection, mounts: MountTable) -> None:
 
 def _files(selection: Selection) -> Iterator[tuple[RootPath, Node]]:
     return ((entry.source, entry.node) for entry in selection.entries if entry.source and entry.node)
-
-
-def _cache_file(store: Path) -> Path | None:
-    """Return where contents are remembered: in the store, once there is one."""
-    return store / "contents.sqlite" if store.is_dir() else None
 
 
 def refuse_host_network(settings: ZoneSettings, trust_zone: bool) -> None:

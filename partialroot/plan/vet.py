@@ -8,7 +8,7 @@ from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
 from partialroot.plan.policy import is_editable, layer_of
 from partialroot.source.packages import pristine
-from partialroot.source.secrets import is_closed, secret_reason
+from partialroot.source.secrets import is_closed, key_reason, secret_reason
 from partialroot.source.tree import Tree
 
 _HEAD = 4096
@@ -28,13 +28,14 @@ def vet(draft: Draft, tops: tuple[RootPath, ...]) -> None:
         if node.type is not FileType.FILE or path in draft.granted:
             continue
         shared = layer_of(path, tops) is Layer.SHARED
-        why = why_secret(draft.tree, path, node, shared=shared)
+        why, edited = _look_at(draft, path, node, shared)
         if why is not None and path in draft.named:
             refused.append(f"{path} ({why})")
         elif why is not None:
             _ship_or_drop(draft, path, why, "name it in secrets to copy it")
-        else:
-            _vet_edited(draft, path, shared)
+        elif edited:
+            remedy = "name it in files to copy it, or give its content in [text]"
+            _ship_or_drop(draft, path, "it is not as its package installed it", remedy)
     if refused:
         raise ConflictError(
             "secrets are copied only when secrets = [...] names them: " + ", ".join(refused),
@@ -56,18 +57,34 @@ def why_secret(tree: Tree, path: RootPath, node: Node, *, shared: bool) -> str |
 
     ``path`` is canonical; ``shared`` whether it lies where zones only read.
     """
+    why = _why_by_place(tree, path, node)
+    if why is not None or not _is_opened(path, shared):
+        return why
+    with tree.opened(path, node) as descriptor:
+        return key_reason(os.pread(descriptor, _HEAD, 0))
+
+
+def _look_at(draft: Draft, path: RootPath, node: Node, shared: bool) -> tuple[str | None, bool]:
+    """Say why a file is a secret, and whether it was edited; what must be read for both is opened once."""
+    why = _why_by_place(draft.tree, path, node)
+    if why is not None or not _is_opened(path, shared):
+        return why, False
+    with draft.tree.opened(path, node) as descriptor:
+        why = key_reason(os.pread(descriptor, _HEAD, 0))
+        by_hand = shared or path in draft.named or not is_editable(path, path in draft.by_package)
+        if why is not None or by_hand:
+            return why, False
+        return None, not pristine(draft.tree, draft.packages, path, descriptor)
+
+
+def _why_by_place(tree: Tree, path: RootPath, node: Node) -> str | None:
     closed = path.is_below("/etc") and is_closed(tree, path)
-    why = secret_reason(path, node, None, closed=closed)
-    head = None if why or (shared and not path.endswith(_KEY_SUFFIXES)) else _head(tree, path, node)
-    return why if head is None else secret_reason(path, node, head)
+    return secret_reason(path, node, None, closed=closed)
 
 
-def _vet_edited(draft: Draft, path: RootPath, shared: bool) -> None:
-    if shared or path in draft.named or not is_editable(path, path in draft.by_package):
-        return
-    if not pristine(draft.tree, draft.packages, path):
-        remedy = "name it in files to copy it, or give its content in [text]"
-        _ship_or_drop(draft, path, "it is not as its package installed it", remedy)
+def _is_opened(path: RootPath, shared: bool) -> bool:
+    """Whether a file's beginning is looked at, as a private key begins with its kind; few shared ones are."""
+    return not shared or path.endswith(_KEY_SUFFIXES)
 
 
 def _ship_or_drop(draft: Draft, path: RootPath, why: str, remedy: str) -> None:
@@ -78,9 +95,3 @@ def _ship_or_drop(draft: Draft, path: RootPath, why: str, remedy: str) -> None:
         draft.warnings.append(f"{path} is taken as it was shipped: {why}")
     else:
         draft.drop(path, f"{path} is left out: {why}; {remedy}")
-
-
-def _head(tree: Tree, path: RootPath, node: Node) -> bytes:
-    """Return a file's first bytes: a private key begins with its kind. Most shared files are not opened."""
-    with os.fdopen(tree.open_node(path, node), "rb") as file:
-        return file.read(_HEAD)

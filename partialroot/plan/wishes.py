@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from partialroot.errors import ConflictError, Missing
 from partialroot.globs import is_glob
 from partialroot.model import FileType, Item, Node, Profile, Reason, Start
-from partialroot.paths import STANDARD_PATH, RootPath
+from partialroot.paths import ROOT, STANDARD_PATH, RootPath
 from partialroot.plan.draft import Draft
 from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
@@ -137,15 +137,13 @@ def _package_files(name: str, files: tuple[RootPath, ...], item: Item, draft: Dr
     for path in files:
         if draft.is_excluded(path):
             continue
-        parent = draft.tree.resolve(path.parent).real
-        real = parent / path.name if path != "/" else path
-        node = draft.tree.lstat(real)
+        node = draft.tree.lstat(path)
         if node is None:
             gone.append(path)
-        elif real != "/":
-            draft.add(real, node, reason)
-            draft.by_package.add(real)
-            draft.lenient.add(real)
+        elif path != ROOT:
+            draft.add(path, node, reason)
+            draft.by_package.add(path)
+            draft.lenient.add(path)
     if gone:
         draft.warnings.append(
             f"package {name}: {len(gone)} of its paths are not in the source, {gone[0]} first"

@@ -81,11 +81,16 @@ def secret_reason(path: RootPath, node: Node, head: bytes | None, *, closed: boo
     place = None if path.startswith("/usr/") else _PLACE.fullmatch(path)
     if place is not None:
         return next(reason for number, reason in enumerate(_REASONS) if place[f"_{number}"] is not None)
-    if head is not None and _PRIVATE_KEY.search(head):
-        return "it holds a private key"
+    if head is not None and (key := key_reason(head)):
+        return key
     if path.startswith("/etc/") and (closed or not node.mode & 0o004):
         return "others may not read it"
     return None
+
+
+def key_reason(head: bytes) -> str | None:
+    """Return in words that a file is a secret if its first bytes, ``head``, say so, else None."""
+    return "it holds a private key" if _PRIVATE_KEY.search(head) else None
 
 
 def is_closed(tree: Tree, path: RootPath) -> bool:

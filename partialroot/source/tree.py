@@ -8,6 +8,7 @@ the system, and what is opened must be the inode that lstat(2) saw before.
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from posixpath import normpath
@@ -17,6 +18,7 @@ from partialroot import globs
 from partialroot.errors import SourceError
 from partialroot.model import NOTHING, FileType, Node
 from partialroot.paths import ROOT, RootPath
+from partialroot.source.memory import Memory
 
 MOST_LINKS = 40
 """As many symlinks Linux follows in one path (path_resolution(7)); the next one is a loop."""
@@ -45,12 +47,17 @@ class Tree:
     """The files below ``root``, as a process that is chrooted into it would see them.
 
     ``hidden`` are canonical paths that searches leave out (the store), ``views`` the places on the host of
-    files that something is mounted over. ``unreadable`` collects the paths that could not be looked at for
-    want of permission: for the tree they do not exist. Raises SourceError when ``root`` is no directory.
+    files that something is mounted over, ``memory`` has what earlier runs read in files. ``unreadable``
+    collects the paths that could not be looked at for want of permission: for the tree they do not exist.
+    Raises SourceError when ``root`` is no directory.
     """
 
     def __init__(
-        self, root: Path, hidden: Iterable[RootPath] = (), views: Mapping[str, str] = NOTHING
+        self,
+        root: Path,
+        hidden: Iterable[RootPath] = (),
+        views: Mapping[str, str] = NOTHING,
+        memory: Memory | None = None,
     ) -> None:
         real = os.path.realpath(root)
         if not os.path.isdir(real):
@@ -58,6 +65,7 @@ class Tree:
         self.root = Path(real)
         self.hidden = frozenset(hidden)
         self.views = views
+        self.memory = memory or Memory()
         self.unreadable: set[RootPath] = set()
         self._prefix = "" if real == "/" else real
         self._nodes: dict[str, Node | None] = {}
@@ -72,22 +80,25 @@ class Tree:
 
     def lstat(self, path: RootPath) -> Node | None:
         """Return what is at ``path``: its parents' symlinks are followed, its own is not."""
-        above = self._directory(path[: path.rindex("/")])
+        here, above = self._at(path)
         if above.node is None or above.node.type is not FileType.DIR:
             return None
-        return self._node(self.place(path))
+        return self._node(here)
 
     def place(self, path: RootPath) -> RootPath:
         """Return ``path`` with its parents' symlinks followed, whether anything is there or not."""
+        return self._at(path)[0]
+
+    def _at(self, path: RootPath) -> tuple[RootPath, Resolved]:
+        """Return :meth:`place` and what the directory is that it is in."""
         cut = path.rindex("/")
         parent = path[:cut]
-        real = self._directory(parent).real
-        return path if real == parent or cut == 0 else real / path[cut + 1 :]
+        above = self._directory(parent)
+        return path if above.real == parent or cut == 0 else above.real / path[cut + 1 :], above
 
     def resolve(self, path: RootPath) -> Resolved:
         """Follow every symlink of ``path``, the last one included."""
-        above = self._directory(path[: path.rindex("/")])
-        here = self.place(path)
+        here, above = self._at(path)
         if above.node is None or above.node.type is not FileType.DIR:
             return Resolved(here, None, above.links)
         node = self._node(here)
@@ -101,10 +112,13 @@ class Tree:
         Its atime is not changed where that is allowed. Raises SourceError when it is no regular file, may
         not be read, or was replaced since the tree looked at it.
         """
+        return self.open_node(*self._found(path))
+
+    def _found(self, path: RootPath) -> tuple[RootPath, Node]:
         real, node, _ = self.resolve(path)
         if node is None:
             raise SourceError("does not exist", path=path)
-        return self.open_node(real, node)
+        return real, node
 
     def open_node(self, path: RootPath, node: Node) -> int:
         """Like :meth:`open`, for a canonical path and what lstat(2) said of it."""
@@ -123,18 +137,24 @@ class Tree:
             raise SourceError("was replaced while it was read", path=path, hint="run the command again")
         return descriptor
 
-    def read(self, path: RootPath, limit: int = 1 << 20) -> bytes:
-        """Return the content of the file that ``path`` leads to; SourceError above ``limit`` bytes."""
-        descriptor = self.open(path)
+    @contextmanager
+    def opened(self, path: RootPath, node: Node) -> Iterator[int]:
+        """Yield what :meth:`open_node` returns, and close it; failing reads are SourceErrors."""
+        descriptor = self.open_node(path, node)
         try:
-            chunks, left = [], limit + 1
-            while left > 0 and (chunk := os.read(descriptor, min(left, _CHUNK))):
-                chunks.append(chunk)
-                left -= len(chunk)
+            yield descriptor
         except OSError as error:
             raise SourceError(f"cannot be read: {error.strerror}", path=path) from None
         finally:
             os.close(descriptor)
+
+    def read(self, path: RootPath, limit: int = 1 << 20) -> bytes:
+        """Return the content of the file that ``path`` leads to; SourceError above ``limit`` bytes."""
+        chunks, left = [], limit + 1
+        with self.opened(*self._found(path)) as descriptor:
+            while left > 0 and (chunk := os.read(descriptor, min(left, _CHUNK))):
+                chunks.append(chunk)
+                left -= len(chunk)
         if left <= 0:
             raise SourceError(f"is larger than {limit} bytes", path=path)
         return b"".join(chunks)

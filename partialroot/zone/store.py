@@ -6,6 +6,7 @@
     STORE/zones/KEY         the register: one small file per zone
     STORE/locks/NAME        flock(2)ed, with the owner's process id in it
     STORE/journal/KEY       what a populate, refresh or remove under way is about to do
+    STORE/memory            what earlier runs found out about files (source.memory)
     STORE/views/NAME        illumos: where a command sees a source without what is mounted over its files
     STORE/previous/KEY/     what a zone was before its last change (module previous)
 

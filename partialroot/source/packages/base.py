@@ -161,11 +161,12 @@ class NoPackages:
         return None
 
 
-def pristine(tree: Tree, packages: Packages, path: RootPath) -> bool:
+def pristine(tree: Tree, packages: Packages, path: RootPath, descriptor: int | None = None) -> bool:
     """Return whether the regular file at ``path`` is still as its package installed it.
 
     A file of no package, or one whose package recorded no checksum, is not. Where the database recorded size
     and time they must be the same too: 16 bits of checksum alone do not notice when two digits change places.
+    ``descriptor`` is for reading it, where it is open already.
     """
     recorded = packages.recorded(path)
     real, node, _ = tree.resolve(path)
@@ -173,10 +174,17 @@ def pristine(tree: Tree, packages: Packages, path: RootPath) -> bool:
         return False
     if recorded.size not in (None, node.size) or recorded.mtime not in (None, node.mtime_ns // 10**9):
         return False
-    digest = (
-        SysvSum() if recorded.algorithm == "sysv" else hashlib.new(recorded.algorithm, usedforsecurity=False)
-    )
-    with os.fdopen(tree.open_node(real, node), "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() == recorded.digest
+    if descriptor is not None:
+        return _digest(recorded.algorithm, descriptor) == recorded.digest
+    with tree.opened(real, node) as opened:
+        return _digest(recorded.algorithm, opened) == recorded.digest
+
+
+def _digest(algorithm: str, descriptor: int) -> str:
+    """Return the digest of all of an open file."""
+    digest = SysvSum() if algorithm == "sysv" else hashlib.new(algorithm, usedforsecurity=False)
+    done = 0
+    while chunk := os.pread(descriptor, _CHUNK, done):
+        digest.update(chunk)
+        done += len(chunk)
+    return digest.hexdigest()

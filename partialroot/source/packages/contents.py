@@ -7,7 +7,8 @@
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from partialroot.errors import SourceError
 
@@ -38,8 +39,8 @@ class Entry(NamedTuple):
     path: str
     kind: str
     packages: tuple[str, ...]
-    category: str = "none"
     target: str | None = None
+    category: str = "none"
     mode: int | None = None
     owner: str | None = None
     group: str | None = None
@@ -98,29 +99,23 @@ def parse(line: str, where: str) -> Entry:
         if len(words) <= count or (equals and kind not in "sl"):
             raise ValueError
         packages = tuple(map(_package, words[count + 1 :]))
-        found = Entry(path, kind, packages, target=target or None)
-        return _with_fields(found, words[1 : count + 1])
+        return Entry(path, kind, packages, target or None, *_fields(kind, words[1 : count + 1]))
     except ValueError:
         raise SourceError(f"a line cannot be understood: {line[:80]!r}", path=where) from None
 
 
-def _with_fields(entry: Entry, fields: list[str]) -> Entry:
-    """Add what the fields between the type and the packages say; a device's numbers are not kept."""
-    if not fields:
-        return entry
-    category, *fields = fields
-    if entry.kind in "cb":
-        fields = fields[2:]
-    entry = entry._replace(category=category)
-    if not fields:
-        return entry
-    mode, owner, group, *content = fields
-    size, checksum, mtime = map(_number, content or "???")
-    return entry._replace(
-        mode=_mode(mode), owner=owner, group=group, size=size, checksum=checksum, mtime=mtime
-    )
+def _fields(kind: str, words: list[str]) -> tuple[Any, ...]:
+    """Return what stands between the type and the packages; a device's numbers are not kept."""
+    category, *rest = words or ["none"]
+    if kind in "cb":
+        rest = rest[2:]
+    if not rest:
+        return (category,)
+    mode, owner, group, *content = rest
+    return category, _mode(mode), owner, group, *map(_number, content)
 
 
+@lru_cache(maxsize=1 << 12)
 def _package(word: str) -> str:
     """Return the name in a package's word, which may have a status before it, and a class behind it."""
     found = _PACKAGE.fullmatch(word)
@@ -137,6 +132,7 @@ def _number(word: str) -> int | None:
     return int(word)
 
 
+@lru_cache(maxsize=1 << 12)
 def _mode(word: str) -> int | None:
     if word == "?":
         return None
