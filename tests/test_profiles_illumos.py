@@ -160,7 +160,7 @@ def test_blank_sleeps(global_zone: Path) -> None:
     programs = {
         path for path, entry in found.items() if path.startswith("/usr/bin/") and entry.type is FileType.FILE
     }
-    assert programs == {"/usr/bin/getent", "/usr/bin/i86/ksh93", "/usr/bin/sleep"}  # getent: for zlogin
+    assert programs == {"/usr/bin/i86/ksh93", "/usr/bin/sleep"}
 
 
 def test_zlogin_has_what_mvi_found_by_trial(global_zone: Path) -> None:
@@ -171,6 +171,65 @@ def test_zlogin_has_what_mvi_found_by_trial(global_zone: Path) -> None:
     assert {"/usr/bin/su", "/usr/bin/getent", "/usr/lib/security/crypt_sha512.so.1"} <= found.keys()
     assert text(found, "/etc/shadow") == "root:NP:::::::\n"
     assert (found["/etc/shadow"].mode, found["/usr/bin/su"].mode) == (0o400, 0o4555)
+
+
+def test_the_shell_of_init_is_in_every_zone(global_zone: Path, tmp_path: Path) -> None:
+    """Init runs what inittab says by it, and zlogin -S what it is told; a profile need not name it."""
+    (tmp_path / "own.toml").write_text('programs = ["cat"]\n')
+    tree = Tree(global_zone)
+    profile = Library([tmp_path], "illumos").compose(["own"], {})
+    packages = open_packages(tree)
+    found = {entry.path: entry for entry in select(profile, ("own",), tree, packages, PLATFORM).entries}
+    assert RootPath("/sbin/sh") in found
+    assert ("inittab", "init(8)") in found[RootPath("/usr/bin/i86/ksh93")].reasons
+    assert found[RootPath("/sbin/init")].reasons[0] == ("brand initname", "config.xml")
+    assert RootPath("/usr/bin/getent") not in found
+    (tmp_path / "bare.toml").write_text('optional = ["/etc/motd"]\n')
+    (tmp_path / "empty").mkdir()
+    bare = Tree(tmp_path / "empty")
+    profile = Library([tmp_path], "illumos").compose(["bare"], {})
+    missing = select(profile, ("bare",), bare, open_packages(bare), PLATFORM).missing
+    assert [(one.name, one.needed_by, one.severity) for one in missing] == [
+        ("/sbin/init", "config.xml", "error"),
+        ("/sbin/sh", "init(8)", "error"),
+    ]
+
+
+THERE = " (there, but no profile names it)"
+
+
+@pytest.mark.parametrize(
+    ("programs", "missed"),
+    [
+        ((), ()),  # zlogin -S is enough
+        (("getent",), ()),
+        (("/usr/bin/login",), (f"/usr/bin/su{THERE}",)),  # as with mvi's zlogin.files
+        (("/usr/bin/su",), (f"/usr/bin/getent{THERE}", f"/usr/bin/login{THERE}")),
+        (("/usr/bin/su", "/usr/bin/login", "/usr/bin/getent"), ()),
+    ],
+)
+def test_what_zlogin_misses_beside_what_is_there(
+    programs: tuple[str, ...], missed: tuple[str, ...], global_zone: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.toml").write_text(f'uses = ["base"]\nprograms = {[*programs]}\n')
+    tree = Tree(global_zone)
+    profile = Library([tmp_path], "illumos").compose(["own"], {})
+    missing = select(profile, ("own",), tree, open_packages(tree), PLATFORM).missing
+    where = {
+        one.name: one.needed_by for one in missing if "zlogin(1)" in one.needed_by or "brand" in one.needed_by
+    }
+    assert tuple(where) == missed
+    assert {one.severity for one in missing} <= {"warning"}
+    assert where.get(f"/usr/bin/su{THERE}") in (None, "zlogin(1): zlogin ZONE COMMAND")
+
+
+@pytest.mark.parametrize("name", ["base", "zlogin-safe", "node", "zlogin"])
+def test_shipped_profiles_miss_nothing_of_zlogin(name: str, global_zone: Path) -> None:
+    assert not [
+        one
+        for one in selected(global_zone, name).missing
+        if "zlogin" in one.needed_by or "brand" in one.needed_by
+    ]
 
 
 def test_node_is_no_larger_than_mvis_and_everything_has_a_reason(global_zone: Path, tmp_path: Path) -> None:

@@ -15,16 +15,25 @@ MOUNT_POINTS = {RootPath(path): 0o755 for path in ("/dev", "/proc", "/sys")}
 # What a zone with a read-only root may write all the same, in memory (host.linux.oci).
 SCRATCH = {RootPath("/run"): 0o755, RootPath("/tmp"): 0o1777}  # noqa: S108 - inside a zone
 
-# What zlogin(1) needs to log somebody in; without it, it still runs commands.
-_LOGIN = ("login_cmd", "forcedlogin_cmd")
+# What init runs each command of inittab(5) with, and zlogin -S what it is told (zones facts 6, 7).
+_SHELL = "/sbin/sh"
+# zlogin ZONE COMMAND: su runs it (zlogin.c, SUPATH), after the brand's user_cmd, through popen(3), has told
+# home and shell; if that fails they are / and /sbin/sh (zones facts 7).
+_SU, _POPEN_SHELL = "/usr/bin/su", "/usr/bin/sh"
+_COMMANDS = Reason("zlogin ZONE COMMAND", "zlogin(1)")
 
 
 class Program(NamedTuple):
-    """A program that a zone must have, by name or path; a zone can do without one of severity ``warning``."""
+    """A program that a zone must have, by name or path.
+
+    One of severity ``warning`` is only missed, and that where the zone has one of those it is of use
+    ``beside``.
+    """
 
     name: str
     reason: Reason
     severity: str = "error"
+    beside: tuple[str, ...] = ()
 
 
 class Platform(Protocol):
@@ -92,12 +101,23 @@ class Illumos:
         self._programs = tuple(programs)
 
     def programs(self, profile: Profile) -> Iterator[Program]:
-        """Yield what init is to start, and what the brand runs: init itself, and what zlogin asks for."""
+        """Yield what init is to start, what the brand runs, and what these run.
+
+        Without init and its shell there is no zone, and ``zlogin -S`` needs no more. The others make sense
+        together: who has login without su can log in, but not ``zlogin ZONE COMMAND``.
+        """
         if profile.start is not None:
             yield Program(illumos.start_command(profile.start)[0], Reason("start", profile.start.where))
+        yield Program(_SHELL, Reason("inittab", "init(8)"))
+        logins = tuple(one.path for one in self._programs if one.element in ("login_cmd", "forcedlogin_cmd"))
         for one in self._programs:
-            severity = "warning" if one.element in _LOGIN else "error"
-            yield Program(one.path, Reason(f"brand {one.element}", "config.xml"), severity)
+            reason = Reason(f"brand {one.element}", "config.xml")
+            if one.element == "initname":
+                yield Program(one.path, reason)
+            else:
+                yield Program(one.path, reason, "warning", (_SU,))
+        yield Program(_SU, _COMMANDS, "warning", logins)
+        yield Program(_POPEN_SHELL, _COMMANDS, "warning", (_SU,))
 
     def made(self, profile: Profile, draft: Draft) -> Iterator[Made]:
         """Yield what zoneadmd mounts on, and the script that init runs."""

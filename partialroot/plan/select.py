@@ -62,13 +62,20 @@ def _want(program: Program, profile: Profile, draft: Draft) -> None:
     if any(text.path == name for text in profile.texts):
         return
     path = RootPath.parse(name) if "/" in name else find_program(draft.tree, name)
-    if path is None or draft.tree.resolve(path).node is None:
-        draft.miss(name, program.reason.origin, program.severity)
-    elif program.severity == "error":
-        draft.named.add(draft.add_resolved(path, program.reason).real)
-    elif draft.tree.resolve(path).real not in draft.nodes:
+    there = path is not None and draft.tree.resolve(path).node is not None
+    if program.severity == "error":
+        if path is None or not there:
+            draft.miss(name, program.reason.origin, program.severity)
+        else:
+            draft.named.add(draft.add_resolved(path, program.reason).real)
+    elif not _is_chosen(name, draft) and any(_is_chosen(one, draft) for one in program.beside):
         rule, origin = program.reason
-        draft.miss(f"{name} (there, but no profile names it)", f"{origin}: {rule}", program.severity)
+        remark = " (there, but no profile names it)" if there else ""
+        draft.miss(f"{name}{remark}", f"{origin}: {rule}", program.severity)
+
+
+def _is_chosen(name: str, draft: Draft) -> bool:
+    return draft.tree.resolve(RootPath.parse(name)).real in draft.nodes
 
 
 def _close(profile: Profile, draft: Draft) -> Closure:
