@@ -100,7 +100,7 @@ def rest(trace: Trace, needs: Needs, known: Known, source: Source, *, secrets: b
     told = _told_apart(needs, known, source)
     lines, remarks = list(_private(needs, known, source)), told.remarks
     if secrets:
-        lines += (Line("secrets", literal(path), why) for path, why in told.secret.items())
+        lines += (Line("secrets", literal(path), f"a secret: {why}") for path, why in told.secret.items())
     else:
         remarks += (_remark(path, why) for path, why in told.secret.items())
     places = tuple(_places(needs, known, source))

@@ -13,7 +13,7 @@ from partialroot.learn.lesson import Known, Source
 from partialroot.learn.needs import VARIABLE, Need, Needs, passing, spelled
 from partialroot.learn.trace import Lookup, Trace, Use
 from partialroot.model import FileType
-from partialroot.paths import RootPath
+from partialroot.paths import STANDARD_PATH, RootPath
 
 _ABSENT = frozenset({"ENOENT", "ENOTDIR"})
 _TAKEN = (FileType.FILE, FileType.DIR)
@@ -29,22 +29,28 @@ class _Seen(NamedTuple):
 def missed(trace: Trace, known: Known, source: Source) -> Needs:
     """Return what the zone asked for in vain though the source has it, and nothing else."""
     seen = _seen(trace)
-    needs: dict[tuple[bool, RootPath], Need] = {}
+    needs: dict[RootPath, Need] = {}
+    executed: set[RootPath] = set()
     for lookup in _unanswered(trace.lookups):
         need = _need(lookup, seen, known, source)
         if need is not None:
-            is_program = lookup.use is Use.EXEC
-            needs.setdefault((is_program, need.path), need).programs[lookup.program] += 1
-    files = {path: need for (is_program, path), need in needs.items() if not is_program}
-    programs = {path: need for (is_program, path), need in needs.items() if is_program}
-    directories = {path: need for path, need in files.items() if need.node.type is FileType.DIR}
+            needs.setdefault(need.found.real, need).programs[lookup.program] += 1
+            executed |= {need.found.real} if lookup.use is Use.EXEC or _is_command(need) else set()
+    programs = {need.path: need for real, need in needs.items() if real in executed}
+    others = {need.path: need for real, need in needs.items() if real not in executed}
     return Needs(
         programs=programs,
-        files={path: need for path, need in files.items() if path not in directories | programs},
-        directories=directories,
+        files={path: need for path, need in others.items() if need.node.type is FileType.FILE},
+        directories={path: need for path, need in others.items() if need.node.type is FileType.DIR},
         written={},
         changed={},
     )
+
+
+def _is_command(need: Need) -> bool:
+    """Whether something is a program where shells look for them: they do so before they execute any."""
+    is_program = need.node.type is FileType.FILE and need.node.mode & 0o111
+    return bool(is_program) and need.path.parent in STANDARD_PATH
 
 
 def _seen(trace: Trace) -> _Seen:
@@ -76,7 +82,9 @@ def _need(lookup: Lookup, seen: _Seen, known: Known, source: Source) -> Need | N
     if found.node is None or found.node.type not in _TAKEN or passing(found.real, source.tops):
         return None
     need = Need(path, found, found.node)
-    return need if known.lacks(need) and not _is_state(path, seen, known.paths) else None
+    if not known.lacks(need) or (lookup.use is not Use.WRITE and _is_state(path, seen, known.paths)):
+        return None
+    return need
 
 
 def _is_state(path: RootPath, seen: _Seen, paths: Collection[RootPath]) -> bool:
