@@ -141,6 +141,9 @@ def _populate(verb: Parser) -> None:
     _profile_options(verb)
     verb.add_argument("-n", "--dry-run", action="store_true", help="show the plan, touch nothing")
     verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
+    verb.add_argument(
+        "--jobs", metavar="N", type=positive, help="processes for many zones (default: the cores allowed)"
+    )
 
 
 def _plan(verb: Parser) -> None:
@@ -300,6 +303,14 @@ def address(text: str | None) -> str | None:
     from partialroot.host.linux.network import parse_address
 
     return parse_address(text)
+
+
+def positive(text: str) -> int:
+    """Return a number of processes; argparse says what is wrong with anything else."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
 
 
 def seconds(text: str) -> float:

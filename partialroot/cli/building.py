@@ -9,8 +9,12 @@ from typing import Any
 from partialroot.cli import arguments, documents, messages, reports, show
 from partialroot.cli.common import code, finish, say_outcomes, zone_documents, zonepaths
 from partialroot.errors import UsageError
+from partialroot.model import Plan
 from partialroot.pipeline import planning, populating
+from partialroot.pipeline.grouping import Asked
 from partialroot.pipeline.planning import Options
+from partialroot.pipeline.populating import Wanted
+from partialroot.pipeline.workers import allowed_cores
 from partialroot.zone.store import store_path
 
 
@@ -32,21 +36,28 @@ def _options(args: Namespace) -> Options:
 
 def populate(args: Namespace) -> int:
     """Build zones, or bring them to what the profiles say now."""
-    places, names = arguments.zones_and_profiles(args.words)
     options = _options(args)
+    wanted = _wanted(args, options)
     if args.dry_run:
-        return _show_plan(args, lambda: populating.dry_run(options, places, names))
-    with messages.busy(f"populating {' '.join(places)}"):
-        done = populating.populate(options, places, names)
+        return _show_plans(args, lambda: populating.dry_run(options, wanted))
+    with messages.progress("populating") as tell:
+        done = populating.populate(options, wanted, workers=args.jobs or allowed_cores(), tell=tell)
     if args.json:
-        plan = documents.plan_document(done.plan, done.changed, done.seconds)
+        plans = documents.plans_document(done.plans, done.changed, done.seconds)
         about = zone_documents("populate", done.zones, lambda changed: {"changed": changed})
-        print(documents.encode({**plan, **about}))
+        print(documents.encode({**plans, **about}))
     elif not args.quiet:
-        reports.print_populated(done.plan, done.zones, done.seconds, verbose=args.verbose)
-    _say_plan(args, done.plan.missing, done.plan.warnings)
+        reports.print_populated(done, verbose=args.verbose)
+    _say_plans(args, done.plans)
     say_outcomes(done.zones)
     return code(done.zones)
+
+
+def _wanted(args: Namespace, options: Options) -> list[Wanted]:
+    """Return the zones that are to be, with what each of them asks for."""
+    places, names = arguments.zones_and_profiles(args.words)
+    asked = Asked(names, options.parameters, options.address)
+    return [Wanted(place, asked) for place in places]
 
 
 def plan(args: Namespace) -> int:
@@ -54,20 +65,27 @@ def plan(args: Namespace) -> int:
     for word in args.words:
         if word.startswith("/") and not word.endswith(".toml"):
             raise UsageError("plan takes profiles only", path=word, hint=f"populate --dry-run {word} ...")
-    return _show_plan(args, lambda: populating.dry_run(_options(args), (), args.words))
+    return _show_plans(args, lambda: populating.dry_run(_options(args), (), args.words))
 
 
-def _show_plan(args: Namespace, make: Callable[[], Any]) -> int:
+def _show_plans(args: Namespace, make: Callable[[], Sequence[Plan]]) -> int:
     from time import monotonic
 
     started = monotonic()
-    plan = make()
+    plans = make()
     if args.json:
-        print(documents.encode(documents.plan_document(plan, False, monotonic() - started)))
+        print(documents.encode(documents.plans_document(plans, False, monotonic() - started)))
     else:
-        reports.print_plan(plan)
-    _say_plan(args, plan.missing, plan.warnings)
+        for plan in plans:
+            reports.print_plan(plan)
+    _say_plans(args, plans)
     return 0
+
+
+def _say_plans(args: Namespace, plans: Sequence[Plan]) -> None:
+    """Say what is missing, and what to be warned of; once, though several plans have it."""
+    missing = dict.fromkeys(one for plan in plans for one in plan.missing)
+    _say_plan(args, missing, dict.fromkeys(one for plan in plans for one in plan.warnings))
 
 
 def _say_plan(args: Namespace, missing: Iterable[Any], warnings: Iterable[str]) -> None:
@@ -78,7 +96,10 @@ def _say_plan(args: Namespace, missing: Iterable[Any], warnings: Iterable[str]) 
 
 def remove(args: Namespace) -> int:
     """Take zones away."""
-    outcomes = populating.remove(store_path(args.store), zonepaths(args))
+    with messages.progress("removing") as tell:
+        outcomes = populating.remove(
+            store_path(args.store), zonepaths(args), workers=allowed_cores(), tell=tell
+        )
     return finish(args, outcomes, lambda _: {"removed": True}, lambda zone, _: f"{zone}: removed")
 
 

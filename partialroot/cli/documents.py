@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from partialroot.errors import Missing, MissingError, PartialRootError
@@ -40,6 +40,7 @@ _PLAN: Document = {
     "entries": [],
     "missing": [],
     "warnings": [],
+    "plans": [],
     "totals": {"files": 0, "shared_bytes": 0, "private_bytes": 0, "copied_bytes": 0, "by_method": {}},
     "seconds": 0.0,
 }
@@ -116,6 +117,12 @@ def plan_document(plan: Plan, changed: bool, seconds: float) -> Document:
         "totals": totals(plan),
         "seconds": round(seconds, 3),
     }
+
+
+def plans_document(plans: Sequence[Plan], changed: bool, seconds: float) -> Document:
+    """Describe plans: the first in full, and of each what makes it another."""
+    short = [{"profiles": list(one.profiles), "image": one.digest, "totals": totals(one)} for one in plans]
+    return {**plan_document(plans[0], changed, seconds), "plans": short}
 
 
 def entry_document(action: Action) -> Document:

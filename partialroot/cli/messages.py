@@ -1,7 +1,7 @@
 """What goes to stderr: errors, warnings, notes; one line each, safe for any terminal."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from partialroot.errors import Missing, MissingError, PartialRootError
@@ -21,6 +21,29 @@ def busy(text: str) -> Iterator[None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         progress.add_task(safe_name(text), total=None)
         yield
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[tuple[int, int]], None]]:
+    """Yield what is to be told how many are done of how many: it shows that on a terminal, elsewhere nothing.
+
+    It is drawn only then: no thread of it is there when processes are forked.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task(safe_name(text), total=None)
+        bar.refresh()
+
+        def tell(state: tuple[int, int]) -> None:
+            bar.update(task, completed=state[0], total=state[1], refresh=True)
+
+        yield tell
 
 
 def say(text: str) -> None:

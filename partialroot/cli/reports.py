@@ -7,12 +7,15 @@ from partialroot.cli import show
 from partialroot.cli.documents import totals
 from partialroot.cli.show import Branch
 from partialroot.model import FileType, Plan
-from partialroot.pipeline.zones import Outcome
+
+MOST_LINES = 20
+"""So many zones have a line each."""
 
 if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.closure import Closure, Object
     from partialroot.host.linux.boot import Booted
     from partialroot.pipeline.inspecting import ZoneStatus
+    from partialroot.pipeline.populating import Populated
     from partialroot.zone.explain import Step
 
 
@@ -105,14 +108,20 @@ def _wish(wish: Mapping[str, Any]) -> Branch:
     return Branch(wish["path"], _branches(details))
 
 
-def print_populated(plan: Plan, zones: Iterable[Outcome[bool]], seconds: float, *, verbose: bool) -> None:
-    """Print what was done to each zone, and the plan's sums once."""
-    done = [zone for zone in zones if zone.error is None]
-    for zone in done:
-        show.line(f"{zone.zonepath}: {'populated' if zone.value else 'nothing to do'}")
-    if done:
-        print_plan(plan, verbose=verbose)
-        show.line(f"{seconds:.2f} s")
+def print_populated(done: "Populated", *, verbose: bool) -> None:
+    """Print what was done to each zone, or of many how many; then each plan's sums once."""
+    built = [zone for zone in done.zones if zone.error is None]
+    if len(done.zones) > MOST_LINES and not verbose:
+        changed = sum(bool(zone.value) for zone in built)
+        columns = (len(done.zones), changed, len(built) - changed, len(done.zones) - len(built))
+        show.table(("ZONES", "POPULATED", "NOTHING TO DO", "FAILED"), [columns])
+    else:
+        for zone in built:
+            show.line(f"{zone.zonepath}: {'populated' if zone.value else 'nothing to do'}")
+    if built:
+        for plan in done.plans:
+            print_plan(plan, verbose=verbose)
+        show.line(f"{done.seconds:.2f} s")
 
 
 def print_status(states: "Iterable[ZoneStatus]") -> None:

@@ -1,14 +1,19 @@
-"""populate and remove: one plan for all zones of a command, each zone its own transaction."""
+"""populate and remove: one plan for all zones that ask for the same, each zone its own transaction."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from partialroot.errors import PartialRootError
 from partialroot.model import Plan, Receipt
-from partialroot.pipeline.planning import Options, Planned, make_plan, reading
+from partialroot.pipeline.batches import Tell, do_all, ignore
+from partialroot.pipeline.grouping import Asked, Planner
+from partialroot.pipeline.planning import Options, reading
 from partialroot.pipeline.zones import (
     Outcome,
+    Shared,
     config_of,
     each,
     need_receipt,
@@ -18,14 +23,22 @@ from partialroot.pipeline.zones import (
 )
 from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
+from partialroot.zone.batch import Job
 from partialroot.zone.store import Store, check_store
 from partialroot.zone.zonepath import check_vacant, check_zonepath
 
 
-class Populated(NamedTuple):
-    """What one populate did: the plan, and for each zone whether it changed, or its error."""
+class Wanted(NamedTuple):
+    """A zone that is to be: where, and what."""
 
-    plan: Plan
+    zonepath: str
+    asked: Asked
+
+
+class Populated(NamedTuple):
+    """What one populate did: a plan for each set of profiles, and for each zone whether it changed."""
+
+    plans: tuple[Plan, ...]
     zones: tuple[Outcome[bool], ...]
     seconds: float
 
@@ -35,34 +48,63 @@ class Populated(NamedTuple):
         return any(zone.value for zone in self.zones)
 
 
-def dry_run(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]) -> Plan:
-    """Return the plan, with every refusal that needs no effect; nothing is touched."""
+def dry_run(options: Options, wanted: Sequence[Wanted], profiles: Sequence[str] = ()) -> tuple[Plan, ...]:
+    """Return the plans, with every refusal that needs no effect; nothing is touched.
+
+    Without any zone, the plan of ``profiles``.
+    """
     check_store(options.store)
-    paths = [_check(options, one) for one in zonepaths]
+    zones = [(_check(options, one.zonepath), one.asked) for one in wanted]
     with reading(options) as seen:
-        return make_plan(seen, profiles, paths, suppliers=False).plan
+        planner = Planner(seen, zones, suppliers=False)
+        asked = [one for _, one in zones] or [Asked(tuple(profiles), options.parameters, options.address)]
+        plans = [planner.plan(one).plan for one in asked]
+    return tuple({plan.profiles: plan for plan in reversed(plans)}.values())[::-1]
 
 
-def populate(options: Options, zonepaths: Sequence[str], profiles: Sequence[str]) -> Populated:
+def populate(
+    options: Options,
+    wanted: Sequence[Wanted],
+    *,
+    workers: int = 1,
+    tell: Tell = ignore,
+) -> Populated:
     """Build the zones, or bring them to what the profiles say now.
 
-    Raises what concerns all zones; the error of one zone is in its outcome, and the others go on.
+    ``options`` are what is common to all. Raises what concerns all zones; the error of one zone is in its
+    outcome, and the others go on.
     """
     started = time.monotonic()
     check_store(options.store)
-    checked = each(zonepaths, lambda one: Outcome(one, _check(options, one)))
-    places = [one.value for one in checked if one.value is not None]
-    if not places:
-        raise next(one.error for one in checked if one.error is not None)
+    asked = {one.zonepath: one.asked for one in wanted}
+    checked = each(asked, lambda one: Outcome(one, _check(options, one)))
+    refused = [Outcome[bool](one.zonepath, error=one.error) for one in checked if one.error]
+    places = {str(one.value): asked[one.zonepath] for one in checked if one.value is not None}
+    if refused and not places:
+        raise refused[0].error or AssertionError
     with reading(options) as seen:
-        planned = make_plan(seen, profiles, places)
+        planner = Planner(seen, [(Path(place), one) for place, one in places.items()])
+        plans = _plans(planner, places.values())
+        first = {one.profiles: place for place, one in places.items()}.values()
         store = Store(options.store)
-        built = each(
-            [str(place) for place in places],
-            lambda one: _populate_one(Path(one), planned, store, options, profiles),
-        )
-    refused = tuple(Outcome[bool](one.zonepath, error=one.error) for one in checked if one.error)
-    return Populated(planned.plan, (*refused, *built), time.monotonic() - started)
+        begin = partial(_populating, store, seen, planner, places)
+        built = do_all(store, list(places), begin, workers=workers, first=tuple(first), tell=tell)
+    return Populated(plans, (*refused, *built), time.monotonic() - started)
+
+
+def _plans(planner: Planner, wanted: Iterable[Asked]) -> tuple[Plan, ...]:
+    """Return a plan for each set of profiles; where there is none at all, raise why."""
+    plans: dict[tuple[str, ...], Plan] = {}
+    errors = []
+    for asked in wanted:
+        if asked.profiles not in plans:
+            try:
+                plans[asked.profiles] = planner.plan(asked).plan
+            except PartialRootError as error:
+                errors.append(error)
+    if errors and not plans:
+        raise errors[0]
+    return tuple(plans.values())
 
 
 def _check(options: Options, zonepath: str) -> Path:
@@ -87,19 +129,26 @@ def _ours_or_vacant(zonepath: Path) -> Receipt | None:
     return receipt
 
 
-def _populate_one(
-    zonepath: Path, planned: Planned, store: Store, options: Options, profiles: Sequence[str]
-) -> Outcome[bool]:
-    plan = planned.plan
-    with opened(store, zonepath, plan.platform, planned.lost_owners) as (site, notes):
-        request, config = options.request(profiles, plan.platform), config_of(plan, zonepath)
-        old = _ours_or_vacant(zonepath)
+def _populating(
+    store: Store,
+    options: Options,
+    planner: Planner,
+    places: Mapping[str, Asked],
+    zonepath: str,
+    shared: Shared,
+) -> Job[Outcome[bool]]:
+    """Build one zone, or bring it to what is asked for."""
+    asked, place = places[zonepath], Path(zonepath)
+    plan, lost_owners = planner.plan(asked)
+    with opened(store, place, plan.platform, lost_owners, shared) as (site, notes):
+        request = asked.options(options).request(asked.profiles, plan.platform)
+        old, config = _ours_or_vacant(place), config_of(plan, place)
         if old is None:
-            made, changed = apply.create(plan, site, request, config), True
+            made, changed = (yield from apply.creating(plan, site, request, config)), True
         else:
-            changed = apply.update(plan, site, request, config, old)
-            made = need_receipt(zonepath) if changed else old
-        return Outcome(str(zonepath), changed, notes=(*notes, *_own_warnings(made, plan)))
+            changed = yield from apply.updating(plan, site, request, config, old)
+            made = need_receipt(place) if changed else old
+        return Outcome(zonepath, changed, notes=(*notes, *_own_warnings(made, plan)))
 
 
 def _own_warnings(made: Receipt, plan: Plan) -> tuple[str, ...]:
@@ -107,18 +156,25 @@ def _own_warnings(made: Receipt, plan: Plan) -> tuple[str, ...]:
     return tuple(f"warning: {one}" for one in made.warnings if one not in plan.warnings)
 
 
-def remove(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[bool], ...]:
+def remove(
+    store: Path,
+    zonepaths: Sequence[str],
+    *,
+    workers: int = 1,
+    tell: Tell = ignore,
+) -> tuple[Outcome[bool], ...]:
     """Take zones away; an image goes with its last zone."""
     opened_store = Store(store)
-    return each(zonepaths, lambda one: _remove_one(opened_store, Path(one)))
+    return do_all(opened_store, zonepaths, partial(_removing, opened_store), workers=workers, tell=tell)
 
 
-def _remove_one(store: Store, zonepath: Path) -> Outcome[bool]:
-    with opened(store, zonepath) as (site, notes):
-        if store.registered(zonepath) is None and not zonepath.exists() and notes:
-            return Outcome(str(zonepath), True, notes=notes)  # recovery finished the removal
-        receipt = need_receipt(zonepath)
-        refuse_branded(zonepath, "uninstall removes it")
-        refuse_running(zonepath)
-        apply.remove(site, receipt)
-    return Outcome(str(zonepath), True, notes=notes)
+def _removing(store: Store, zonepath: str, shared: Shared) -> Job[Outcome[bool]]:
+    place = Path(zonepath)
+    with opened(store, place, shared=shared) as (site, notes):
+        if store.registered(place) is None and not place.exists() and notes:
+            return Outcome(zonepath, True, notes=notes)  # recovery finished the removal
+        receipt = need_receipt(place)
+        refuse_branded(place, "uninstall removes it")
+        refuse_running(place)
+        yield from apply.removing(site, receipt)
+        return Outcome(zonepath, True, notes=notes)

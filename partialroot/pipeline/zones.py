@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from partialroot.errors import BusyError, ConflictError, NoReceiptError, PartialRootError, UsageError
 from partialroot.host.local import is_illumos, zone_processes
@@ -13,6 +13,7 @@ from partialroot.zone import apply
 from partialroot.zone import receipt as receipts
 from partialroot.zone.apply import Site
 from partialroot.zone.binds import LinuxBinds, Mounter
+from partialroot.zone.image import Images
 from partialroot.zone.store import Store
 
 T = TypeVar("T")
@@ -59,20 +60,38 @@ def each(zonepaths: Iterable[str], work: Callable[[str], Outcome[T]]) -> tuple[O
     return tuple(outcomes)
 
 
+class Shared:
+    """What the zones of one batch share, all of them locked: what is mounted, and what their images are."""
+
+    def __init__(self) -> None:
+        self.images = Images()
+        self.binds = LinuxBinds(for_many=True) if not is_illumos() else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.binds:
+            self.binds.close()
+
+
 @contextmanager
 def opened(
     store: Store,
     zonepath: Path,
     platform: str | None = None,
     lost_owners: frozenset[tuple[int, int]] = frozenset(),
+    shared: Shared | None = None,
 ) -> Iterator[tuple[Site, tuple[str, ...]]]:
     """Hold a zone's lock, with what was interrupted there recovered; yield its site and what to tell of that.
 
     ``platform`` is the zone's, None that of its receipt. Raises BusyError when somebody else works on it, or
-    when recovery is not possible. What was recovered is also a note on every error that follows.
+    when recovery is not possible. What was recovered is also a note on every error that follows. A batch's
+    zones have something ``shared``.
     """
     with store.lock_zone(zonepath):
-        site = Site(store, zonepath, _mounter(platform or _platform_of(zonepath)), lost_owners)
+        mounter = _mounter(platform or _platform_of(zonepath), shared)
+        site = Site(store, zonepath, mounter, lost_owners, shared.images if shared else None)
         note = apply.recover(site)
         try:
             yield site, (note,) if note else ()
@@ -82,9 +101,11 @@ def opened(
             raise
 
 
-def _mounter(platform: str) -> Mounter | None:
+def _mounter(platform: str, shared: Shared | None) -> Mounter | None:
     """On illumos nothing may be mounted below a zone's root while it is down: zone_create refuses that."""
-    return LinuxBinds() if platform == "linux" and not is_illumos() else None
+    if platform != "linux" or is_illumos():
+        return None
+    return shared.binds if shared else LinuxBinds()
 
 
 def _platform_of(zonepath: Path) -> str:
