@@ -141,6 +141,7 @@ def _populate(verb: Parser) -> None:
     _profile_options(verb)
     verb.add_argument("-n", "--dry-run", action="store_true", help="show the plan, touch nothing")
     verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
+    verb.add_argument("--boot", action="store_true", help="start the zones when they are built")
     verb.add_argument(
         "--jobs", metavar="N", type=positive, help="processes for many zones (default: the cores allowed)"
     )

@@ -4,10 +4,10 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partialroot.cli import arguments, documents, messages, reports, show
-from partialroot.cli.common import code, finish, say_outcomes, zone_documents, zonepaths
+from partialroot.cli.common import code, finish, say_outcomes, zonepaths
 from partialroot.errors import UsageError
 from partialroot.model import Plan
 from partialroot.pipeline import planning, populating
@@ -15,7 +15,11 @@ from partialroot.pipeline.grouping import Asked
 from partialroot.pipeline.planning import Options
 from partialroot.pipeline.populating import Wanted
 from partialroot.pipeline.workers import allowed_cores
+from partialroot.pipeline.zones import Outcome
 from partialroot.zone.store import store_path
+
+if TYPE_CHECKING:  # only who boots needs it
+    from partialroot.host.linux.boot import Booted
 
 
 def _options(args: Namespace) -> Options:
@@ -42,15 +46,17 @@ def populate(args: Namespace) -> int:
         return _show_plans(args, lambda: populating.dry_run(options, wanted))
     with messages.progress("populating") as tell:
         done = populating.populate(options, wanted, workers=args.jobs or allowed_cores(), tell=tell)
+    booted = _boot(args, done.zones)
     if args.json:
-        plans = documents.plans_document(done.plans, done.changed, done.seconds)
-        about = zone_documents("populate", done.zones, lambda changed: {"changed": changed})
-        print(documents.encode({**plans, **about}))
+        print(documents.encode(documents.populate_document(done, booted)))
     elif not args.quiet:
         reports.print_populated(done, verbose=args.verbose)
+        for one in booted:
+            if one.value is not None:
+                show.line(reports.boot_line(one.zonepath, one.value))
     _say_plans(args, done.plans)
-    say_outcomes(done.zones)
-    return code(done.zones)
+    say_outcomes([*done.zones, *booted])
+    return code([*done.zones, *booted])
 
 
 def _wanted(args: Namespace, options: Options) -> list[Wanted]:
@@ -58,6 +64,25 @@ def _wanted(args: Namespace, options: Options) -> list[Wanted]:
     places, names = arguments.zones_and_profiles(args.words)
     asked = Asked(names, options.parameters, options.address)
     return [Wanted(place, asked) for place in places]
+
+
+def _boot(args: Namespace, zones: Iterable[Outcome[bool]]) -> "tuple[Outcome[Booted], ...]":
+    """Start the zones that were populated, if that is asked for."""
+    if not args.boot:
+        return ()
+    from partialroot.cli.operating import say_losses
+    from partialroot.pipeline import running
+
+    outcomes = running.boot(
+        store_path(args.store),
+        [one.zonepath for one in zones if one.error is None],
+        runtime="auto",
+        foreground=False,
+        address=None,
+        trust_zone=args.trust_zone,
+    )
+    say_losses([one.value for one in outcomes if one.value is not None])
+    return outcomes
 
 
 def plan(args: Namespace) -> int:

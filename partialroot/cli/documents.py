@@ -26,7 +26,9 @@ if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.host.linux.boot import Booted
     from partialroot.pipeline.inspecting import ZoneStatus
     from partialroot.pipeline.learning import Result
+    from partialroot.pipeline.populating import Populated
     from partialroot.pipeline.refreshing import Refreshed
+    from partialroot.pipeline.zones import Outcome
     from partialroot.zone.explain import Step
 
 Document = dict[str, Any]
@@ -79,7 +81,7 @@ _NOT_REFRESHED: Document = {
 }
 # What is said of a zone to which a verb could do nothing.
 _NOTHING_DONE: Mapping[str, Document] = {
-    "populate": {"changed": False},
+    "populate": {"changed": False, "booted": None},
     "verify": {"findings": None},
     "audit": {"findings": None},
     "mount": {"changed": False, "mounts": []},
@@ -141,6 +143,23 @@ def entry_document(action: Action) -> Document:
         "why": action.why,
         "reasons": [{"rule": reason.rule, "origin": reason.origin} for reason in entry.reasons],
     }
+
+
+def populate_document(done: "Populated", booted: "Sequence[Outcome[Booted]]") -> Document:
+    """Describe what was built, and what was started of it; a zone's error is that of whichever failed."""
+    plan = plans_document(done.plans, done.changed, done.seconds)
+    started = {one.zonepath: one for one in booted}
+    zones = []
+    for one in done.zones:
+        run = started.get(one.zonepath)
+        about = None
+        if one.error is None:
+            about = {"changed": bool(one.value), "booted": run and run.value and boot_document(run.value)}
+        zones.append(
+            zone_document("populate", one.zonepath, about, one.error or (run.error if run else None))
+        )
+    failed = next((zone["error"] for zone in zones if zone["error"]), None)
+    return {**plan, "zones": zones, **({"error": failed} if failed else {})}
 
 
 def missing_document(missing: Missing) -> Document:

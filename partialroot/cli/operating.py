@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from partialroot.cli import documents, messages, reports
 from partialroot.cli.common import finish, zonepaths
@@ -9,6 +10,9 @@ from partialroot.errors import UsageError
 from partialroot.paths import RootPath
 from partialroot.pipeline import running
 from partialroot.zone.store import store_path
+
+if TYPE_CHECKING:
+    from partialroot.host.linux.boot import Booted
 
 
 def mount(args: Namespace) -> int:
@@ -45,16 +49,21 @@ def boot(args: Namespace) -> int:
         trust_zone=args.trust_zone,
     )
     started = [one.value for one in outcomes if one.value is not None]
-    for booted in started:
-        for loss in booted.not_isolated:
-            messages.say(f"warning: {booted.zonepath}: NOT ISOLATED: {loss}")
-        messages.say_warnings(f"{booted.zonepath}: {warning}" for warning in booted.warnings)
+    say_losses(started)
     code = finish(args, outcomes, documents.boot_document, reports.boot_line)
     if not (args.foreground and started):
         return code
     from partialroot.host.linux.boot import attend
 
     return attend(started[0])
+
+
+def say_losses(started: "Sequence[Booted]") -> None:
+    """Say what does not isolate zones that were started, and what else to know of them."""
+    for booted in started:
+        for loss in booted.not_isolated:
+            messages.say(f"warning: {booted.zonepath}: NOT ISOLATED: {loss}")
+        messages.say_warnings(f"{booted.zonepath}: {warning}" for warning in booted.warnings)
 
 
 def halt(args: Namespace) -> int:
