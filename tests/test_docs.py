@@ -111,7 +111,9 @@ def test_an_error_comes_with_the_keys_of_its_verb(documents: dict[str, Any]) -> 
     assert documents["refused"].keys() == documents["populate"].keys() | {"error"}
 
 
-@pytest.mark.parametrize("verb", ["populate", "plan", "closure", "explain", "status", "boot", "learn", "doctor"])
+@pytest.mark.parametrize(
+    "verb", ["populate", "plan", "closure", "explain", "status", "boot", "learn", "doctor"]
+)
 def test_a_mistake_in_the_words_has_the_keys_of_its_verb(verb: str) -> None:
     """Also what the parser refuses, before it knows anything."""
     said = partialroot(verb, "--no-such-option", "--json", code=2).document
@@ -154,7 +156,7 @@ def test_json_is_sorted_and_has_its_format(documents: dict[str, Any]) -> None:
         assert list(document) == sorted(document)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/json.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/json.md", "docs/learn.md"])
 def test_commands_of_the_documents_exist(page: str) -> None:
     text = (CHECKOUT / page).read_text()
     verbs = set(re.findall(r"(?:`|# |\$ |: )partialroot ([a-z]+)", text))
