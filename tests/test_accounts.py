@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partialroot.source.accounts import NO_LOGIN, parse_group, parse_passwd, zone_accounts
+from partialroot.source.accounts import (
+    ILLUMOS,
+    NO_LOGIN,
+    parse_group,
+    parse_passwd,
+    shadow_of,
+    zone_accounts,
+)
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/bash
@@ -139,3 +146,21 @@ def test_any_text_gives_accounts_without_passwords(
     assert all(line.split(":")[1] == "*" for line in (users + groups).splitlines())
     assert all(set(one.members) <= kept.keys() for one in kept_groups.values())
     assert zone_accounts(users, groups, names, names, numbers, numbers, lambda _: True)[:2] == (users, groups)
+
+
+def test_on_illumos_the_password_is_in_shadow() -> None:
+    programs = {"/bin/sh"}.__contains__
+    passwd, group, _ = zone_accounts(PASSWD, GROUP, ["root", "bob", "sync"], [], [], [], programs, ILLUMOS)
+    assert passwd.splitlines() == [
+        "root:x:0:0:root:/root:/bin/sh",
+        "sync:x:4:65534:sync:/bin:/usr/bin/false",
+        "bob:x:1001:100::/home/bob:/bin/sh",
+    ]
+    assert group.splitlines()[0] == "root:*:0:"
+    assert shadow_of(passwd, ILLUMOS).splitlines() == ["root:NP:::::::", "sync:NP:::::::", "bob:NP:::::::"]
+
+
+@given(st.text(alphabet="ab:x1\n#+"))
+def test_every_user_has_one_line_of_shadow(passwd: str) -> None:
+    lines = shadow_of(passwd, ILLUMOS).splitlines()
+    assert [line.split(":") for line in lines] == [[name, "NP", *[""] * 7] for name in parse_passwd(passwd)]

@@ -169,8 +169,26 @@ def test_zlogin_has_what_mvi_found_by_trial(global_zone: Path) -> None:
     listed = {f"/{path}" for line in lines for path in line.split()}
     assert listed <= found.keys()
     assert {"/usr/bin/su", "/usr/bin/getent", "/usr/lib/security/crypt_sha512.so.1"} <= found.keys()
-    assert text(found, "/etc/shadow") == "root:NP:::::::\n"
-    assert (found["/etc/shadow"].mode, found["/usr/bin/su"].mode) == (0o400, 0o4555)
+    assert found["/usr/bin/su"].mode == 0o4555
+
+
+@pytest.mark.parametrize("name", ["base", "zlogin", "sshd", "whole"])
+def test_everybody_is_in_shadow_and_nobody_has_a_password(name: str, global_zone: Path) -> None:
+    """Made, never the source's: pam_unix_account refuses who is not in it, and who is locked (*LK*)."""
+    found = entries(global_zone, name)
+    shadow, source = found["/etc/shadow"], (global_zone / "etc/shadow").stat()
+    assert (shadow.source, shadow.mode, shadow.uid, shadow.gid) == (None, 0o400, 0, source.st_gid)
+    users = [line.split(":") for line in text(found, "/etc/passwd").splitlines()]
+    assert users[0][:2] == ["root", "x"] and {user[1] for user in users} == {"x"}
+    assert text(found, "/etc/shadow").splitlines() == [f"{user[0]}:NP:::::::" for user in users]
+
+
+def test_the_sources_shadow_only_as_a_secret(global_zone: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('uses = ["base"]\nsecrets = ["/etc/shadow"]\n')
+    tree = Tree(global_zone)
+    profile = Library([tmp_path], "illumos").compose(["own"], {})
+    found = select(profile, ("own",), tree, open_packages(tree), PLATFORM).entries
+    assert next(entry for entry in found if entry.path == "/etc/shadow").source == "/etc/shadow"
 
 
 def test_the_shell_of_init_is_in_every_zone(global_zone: Path, tmp_path: Path) -> None:

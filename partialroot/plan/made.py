@@ -9,9 +9,9 @@ from partialroot.model import FileType, Node, Profile, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
 from partialroot.profiles.edits import apply_edit
-from partialroot.source.accounts import parse_group, parse_passwd, zone_accounts
+from partialroot.source.accounts import Keeping, parse_group, parse_passwd, shadow_of, zone_accounts
 
-PASSWD, GROUP = RootPath("/etc/passwd"), RootPath("/etc/group")
+PASSWD, GROUP, SHADOW = RootPath("/etc/passwd"), RootPath("/etc/group"), RootPath("/etc/shadow")
 LOADER_CACHE = RootPath("/etc/ld.so.cache")
 
 
@@ -58,11 +58,16 @@ class Owners:
 
 
 def make(
-    profile: Profile, draft: Draft, cached: Iterable[ldcache.Library], platform: Iterable[Made]
+    profile: Profile,
+    draft: Draft,
+    cached: Iterable[ldcache.Library],
+    platform: Iterable[Made],
+    keeping: Keeping,
 ) -> tuple[Made, ...]:
     """Return what we write ourselves, later ones winning over earlier ones of the same path.
 
-    ``platform`` is what the zone's platform needs; the profile's own word is stronger.
+    ``platform`` is what the zone's platform needs, ``keeping`` how it keeps accounts; the profile's own word
+    is stronger.
     """
     owners = Owners(draft)
     made: dict[RootPath, Made] = {}
@@ -75,7 +80,7 @@ def make(
         made[one.path] = one
     for one in _edits(profile, draft, made):
         made[one.path] = one
-    return (*_accounts(profile, draft, owners, made), *made.values())
+    return (*_accounts(profile, draft, owners, made, keeping), *made.values())
 
 
 def canonical(draft: Draft, path: RootPath) -> RootPath:
@@ -134,9 +139,12 @@ def _like(path: RootPath, base: Made | Node | None, text: bytes, reason: Reason)
 
 
 def _accounts(
-    profile: Profile, draft: Draft, owners: Owners, made: Mapping[RootPath, Made]
+    profile: Profile, draft: Draft, owners: Owners, made: Mapping[RootPath, Made], keeping: Keeping
 ) -> Iterator[Made]:
-    """Passwd and group with only who is needed: named users and groups, and owners of what is chosen."""
+    """Passwd and group with only who is needed: named users and groups, and owners of what is chosen.
+
+    Where the platform wants a shadow it is made too, unless the source's own is asked for as a secret.
+    """
     wanted = (*profile.users, *profile.groups)
     if not wanted:
         return
@@ -149,14 +157,19 @@ def _accounts(
         uids={thing.uid for thing in things},
         gids={thing.gid for thing in things},
         has=lambda path: _has(draft, path),
+        keeping=keeping,
     )
     for item in wanted:
         if item.text in unknown:
             draft.miss(f"user or group {item.text}", item.where)
-    for path, text in ((PASSWD, passwd), (GROUP, group)):
-        yield Made(
-            path, 0o644, 0, 0, text.encode("utf-8", "surrogateescape"), Reason("users", wanted[0].where)
-        )
+    files = [(PASSWD, passwd, 0o644), (GROUP, group, 0o644)]
+    if keeping.locked and SHADOW not in draft.granted:
+        files.append((SHADOW, shadow_of(passwd, keeping), 0o400))
+    for path, text, mode in files:
+        like = draft.tree.lstat(path)
+        gid = like.gid if like is not None else 0
+        data = text.encode("utf-8", "surrogateescape")
+        yield Made(path, mode, 0, gid, data, Reason("users", wanted[0].where))
 
 
 def _has(draft: Draft, path: str) -> bool:

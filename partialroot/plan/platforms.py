@@ -9,6 +9,8 @@ from partialroot.paths import RootPath
 from partialroot.plan import illumos
 from partialroot.plan.draft import Draft
 from partialroot.plan.made import Made
+from partialroot.source import accounts
+from partialroot.source.accounts import Keeping
 
 # Where an OCI runtime mounts what every container has.
 MOUNT_POINTS = {RootPath(path): 0o755 for path in ("/dev", "/proc", "/sys")}
@@ -44,6 +46,11 @@ class Platform(Protocol):
         """``linux`` or ``illumos``."""
         ...
 
+    @property
+    def keeping(self) -> Keeping:
+        """How it keeps accounts."""
+        ...
+
     def programs(self, profile: Profile) -> Iterator[Program]:
         """Yield the programs that start the zone, and those its brand runs in it."""
         ...
@@ -65,6 +72,7 @@ class Linux:
     """A zone is an OCI bundle; ``pause`` makes the program that only waits."""
 
     name = "linux"
+    keeping = accounts.LINUX
 
     def __init__(self, pause: Callable[[], bytes]) -> None:
         self._pause = pause
@@ -96,6 +104,7 @@ class Illumos:
     """A zone of our brand, which runs the ``programs`` that its config.xml names."""
 
     name = "illumos"
+    keeping = accounts.ILLUMOS
 
     def __init__(self, programs: Iterable[BrandProgram]) -> None:
         self._programs = tuple(programs)
@@ -156,6 +165,7 @@ class Literal:
     """A zone of mvi's lists: they are taken at their word, and say themselves how it starts."""
 
     name = "illumos"
+    keeping = accounts.ILLUMOS
 
     def programs(self, profile: Profile) -> Iterator[Program]:
         """Yield nothing."""

@@ -36,7 +36,7 @@ def select(
     found = _close(profile, draft)
     tops = shared_tops(platform.name, tree.lstat)
     vet(draft, tops)
-    made = make(profile, draft, found.cached, platform.made(profile, draft))
+    made = make(profile, draft, found.cached, platform.made(profile, draft), platform.keeping)
     entries = assemble(draft, made, tops, profile.private, platform.always(tops))
     platform.check(entries)
     settings = ZoneSettings(profile.start, profile.network or "private", bool(profile.read_only))

@@ -10,6 +10,24 @@ NO_LOGIN = "/usr/sbin/nologin"
 _SHELL = "/bin/sh"
 
 
+class Keeping(NamedTuple):
+    """How a system keeps accounts whose password nobody knows.
+
+    ``mark`` is the password in passwd(5), ``locked`` that in shadow(5), or "" where no shadow is needed.
+    ``no_login`` is the shell of who has none.
+    """
+
+    mark: str
+    locked: str
+    no_login: str
+
+
+LINUX = Keeping("*", "", NO_LOGIN)
+# login and su ask pam_unix_account, which finds nobody without a line of shadow, and lets in no locked
+# account (*LK*). NP is no hash of any password, and what system accounts have. There is no nologin(8).
+ILLUMOS = Keeping("x", "NP", "/usr/bin/false")
+
+
 class User(NamedTuple):
     """A line of passwd(5), without the password."""
 
@@ -20,8 +38,9 @@ class User(NamedTuple):
     home: str
     shell: str
 
-    def __str__(self) -> str:
-        return f"{self.name}:*:{self.uid}:{self.gid}:{self.gecos}:{self.home}:{self.shell}"
+    def line(self, mark: str) -> str:
+        """Return the line with ``mark`` as the password."""
+        return f"{self.name}:{mark}:{self.uid}:{self.gid}:{self.gecos}:{self.home}:{self.shell}"
 
 
 class Group(NamedTuple):
@@ -76,6 +95,7 @@ def zone_accounts(
     uids: Iterable[int],
     gids: Iterable[int],
     has: Callable[[str], bool],
+    keeping: Keeping = LINUX,
 ) -> tuple[str, str, frozenset[str]]:
     """Return the zone's passwd and group, and the names asked for that the source does not know.
 
@@ -95,8 +115,13 @@ def zone_accounts(
         if one.name in group_names | owning or not kept.keys().isdisjoint(one.members)
     ]
     unknown = frozenset((names - all_users.keys()) | (group_names - all_groups.keys()))
-    kept_users = [user._replace(shell=_shell(user.shell, has)) for user in kept.values()]
-    return _text(kept_users), _text(kept_groups), unknown
+    kept_users = [user._replace(shell=_shell(user.shell, has, keeping)) for user in kept.values()]
+    return _text(user.line(keeping.mark) for user in kept_users), _text(kept_groups), unknown
+
+
+def shadow_of(passwd: str, keeping: Keeping) -> str:
+    """Return the shadow(5) of a passwd: nobody's password is any that could be typed, and none gets old."""
+    return _text(f"{name}:{keeping.locked}:::::::" for name in parse_passwd(passwd))
 
 
 def _numbered(known: Iterable[tuple[int, str]], wanted: Iterable[int]) -> set[str]:
@@ -107,12 +132,12 @@ def _numbered(known: Iterable[tuple[int, str]], wanted: Iterable[int]) -> set[st
     return {names[number] for number in wanted if number in names}
 
 
-def _shell(shell: str, has: Callable[[str], bool]) -> str:
+def _shell(shell: str, has: Callable[[str], bool], keeping: Keeping) -> str:
     """Return the shell a user has in the zone; an empty field stands for /bin/sh (passwd(5))."""
     wanted = shell or _SHELL
     if _is_path(wanted) and has(wanted):
         return wanted
-    return _SHELL if wanted.endswith("sh") and has(_SHELL) else NO_LOGIN
+    return _SHELL if wanted.endswith("sh") and has(_SHELL) else keeping.no_login
 
 
 def _is_path(text: str) -> bool:
