@@ -20,7 +20,7 @@ import sunos
 sunos.become()
 from partialroot.brand.hooks import main
 def options():
-    from partialroot.pipeline.planning import Options
+    from partialroot.pipeline.sources import Options
     return Options(Path({store!r}), Path("/be"), "illumos", (Path("/be/profiles"),))
 sys.exit(main({words}, options))
 """

@@ -13,7 +13,7 @@ from partialroot.errors import BootError
 from partialroot.host.linux import boot
 from partialroot.pipeline import doctoring
 from partialroot.pipeline.doctoring import Check, examine
-from partialroot.pipeline.planning import Options
+from partialroot.pipeline.sources import Options
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from partialroot.errors import PartialRootError, UsageError
 
 if TYPE_CHECKING:
     from partialroot.brand.life import Life
-    from partialroot.pipeline.planning import Options
+    from partialroot.pipeline.sources import Options
 
 OK, USAGE, NOT_COMPLETE, FATAL = 0, 253, 254, 255
 BY_ZONEADMD = {"prestatechange", "poststatechange", "query"}
@@ -55,7 +55,7 @@ def say(what: object) -> None:
 
 def _enter(call: Call, options: "Callable[[], Options] | None") -> "Life":
     from partialroot.brand.life import Life
-    from partialroot.pipeline.planning import Options
+    from partialroot.pipeline.sources import Options
     from partialroot.zone.store import ROOT_STORE
 
     return Life(call, options() if options else Options(store=ROOT_STORE, platform="illumos"), say)

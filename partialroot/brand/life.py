@@ -10,7 +10,7 @@ from partialroot.errors import ConflictError, PartialRootError, ZonepathError
 from partialroot.host.illumos import commands, mnttab, zoneattrs, zonelist
 from partialroot.host.illumos.datasets import Datasets
 from partialroot.pipeline.branded import OURS, Branded
-from partialroot.pipeline.planning import Options
+from partialroot.pipeline.sources import Options
 from partialroot.zone import fs
 from partialroot.zone.removal import remove
 

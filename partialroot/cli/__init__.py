@@ -14,7 +14,8 @@ from partialroot.errors import ApplyError, PartialRootError
 MODULES = {
     verb: f"partialroot.cli.{module}"
     for module, verbs in {
-        "building": ("populate", "plan", "remove", "closure", "profiles"),
+        "building": ("populate", "plan", "remove", "profiles"),
+        "closing": ("closure",),
         "looking": ("explain", "status", "verify", "audit", "doctor"),
         "learning": ("learn",),
         "refreshing": ("refresh", "rollback"),

@@ -1,8 +1,10 @@
 """The command line: its verbs, its options, and what the words of ``populate`` mean."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
 from partialroot.errors import UsageError
@@ -66,7 +68,7 @@ def _refuse_unknown_verb(words: Sequence[str]) -> None:
 
 def top_parser() -> Parser:
     """Return the parser of the whole command line: for help, mistakes, and the shells' completion."""
-    top = Parser(prog="partialroot", description=_SUMMARY, allow_abbrev=False)
+    top = Parser(prog="partialroot", description=_SUMMARY, allow_abbrev=False, formatter_class=_formatter)
     top.add_argument("--version", action="store_true", help="print the version and nothing else")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for name, verb in VERBS.items():
@@ -76,7 +78,29 @@ def top_parser() -> Parser:
 
 def _about(verb: Verb) -> dict[str, Any]:
     example = f"example: partialroot {verb.example}"
-    return {"description": verb.summary, "epilog": example, "allow_abbrev": False}
+    return {
+        "description": verb.summary,
+        "epilog": example,
+        "allow_abbrev": False,
+        "formatter_class": _formatter,
+    }
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return a formatter; argparse asks one about every argument, and to ask for its width imports shutil."""
+    return argparse.HelpFormatter(prog, width=_columns() - 2)
+
+
+@cache
+def _columns() -> int:
+    """Return the width of the terminal, as shutil does."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
 
 
 def _filled(parser: Parser, name: str) -> Parser:

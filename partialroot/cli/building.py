@@ -1,4 +1,4 @@
-"""populate, plan, remove, closure, profiles: what is built, and what would be."""
+"""populate, plan, remove, profiles: what is built, and what would be."""
 
 import os
 from argparse import Namespace
@@ -12,8 +12,8 @@ from partialroot.errors import UsageError
 from partialroot.model import Plan
 from partialroot.pipeline import planning, populating
 from partialroot.pipeline.grouping import Asked
-from partialroot.pipeline.planning import Options
 from partialroot.pipeline.populating import Wanted
+from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.workers import allowed_cores
 from partialroot.pipeline.zones import Outcome
 from partialroot.zone.store import store_path
@@ -128,20 +128,6 @@ def remove(args: Namespace) -> int:
     return finish(args, outcomes, lambda _: {"removed": True}, lambda zone, _: f"{zone}: removed")
 
 
-def closure(args: Namespace) -> int:
-    """Show what programs need at run time; exit 2 when some of it is not there."""
-    options = Options(store_path(args.store), Path(args.source), args.platform)
-    with planning.reading(options) as seen:
-        found = planning.find_closure(seen, args.paths, modules=args.modules)
-    if args.json:
-        print(documents.encode(documents.closure_document(found)))
-    else:
-        reports.print_closure(found)
-    if not args.quiet:
-        messages.say_missing(found.missing)
-    return 2 if any(one.severity == "error" for one in found.missing) else 0
-
-
 def profiles(args: Namespace) -> int:
     """List, show or check profiles."""
     return {"list": _profiles_list, "show": _profiles_show, "check": _profiles_check}[args.action](args)
@@ -166,7 +152,7 @@ def _profiles_show(args: Namespace) -> int:
 
 
 def _profiles_check(args: Namespace) -> int:
-    with planning.reading(_options(args)) as options:
+    with reading(_options(args)) as options:
         selection = planning.make_selection(options, _named(args))[0]
     wanting = documents.wanting(selection.missing)
     if args.json:

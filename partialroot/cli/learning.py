@@ -7,7 +7,7 @@ from partialroot.cli import documents, messages, show
 from partialroot.errors import UsageError
 from partialroot.pipeline import learning
 from partialroot.pipeline.exercise import Exercise
-from partialroot.pipeline.planning import Options
+from partialroot.pipeline.sources import Options
 from partialroot.zone.store import store_path
 
 

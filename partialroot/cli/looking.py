@@ -106,7 +106,7 @@ def status(args: Namespace) -> int:
 def doctor(args: Namespace) -> int:
     """Say what this host offers to zones, and what to do about what it lacks."""
     from partialroot.pipeline.doctoring import examine
-    from partialroot.pipeline.planning import Options
+    from partialroot.pipeline.sources import Options
 
     with messages.busy("trying"):
         checks = examine(Options(store_path(args.store), Path(args.source), args.platform), args.zonepaths)

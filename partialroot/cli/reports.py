@@ -12,7 +12,6 @@ MOST_LINES = 20
 """So many zones have a line each."""
 
 if TYPE_CHECKING:  # a verb imports only what it uses
-    from partialroot.closure import Closure, Object
     from partialroot.host.linux.boot import Booted
     from partialroot.pipeline.inspecting import ZoneStatus
     from partialroot.pipeline.populating import Populated
@@ -47,26 +46,6 @@ def summary(plan: Plan) -> str:
     shared, private = show.size(sums["shared_bytes"]), show.size(sums["private_bytes"])
     copied = show.size(sums["copied_bytes"])
     return f"{sums['files']} files: {shared} shared, {private} private, {copied} copied ({methods})"
-
-
-def print_closure(found: "Closure") -> None:
-    """Print what was found as a tree: each object below the one that first needed it."""
-    branches: dict[str, Branch] = {}
-    roots = []
-    for one in found.objects:
-        branch = branches.setdefault(one.real, Branch(_object_text(one)))
-        above = branches.get(one.needed_by)
-        if above is None or above is branch:
-            roots.append(branch)
-        else:
-            above.below.append(branch)
-    show.tree(roots)
-
-
-def _object_text(one: "Object") -> str:
-    real = f" -> {one.real}" if one.real != one.path else ""
-    variant = ", for other processors" if one.variant else ""
-    return f"{one.path}{real} ({one.rule}{variant})"
 
 
 def print_chain(chain: "Sequence[Step]") -> None:

@@ -10,6 +10,8 @@ from partialroot.model import Item
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 
+_NSSWITCH = "/etc/nsswitch.conf"
+
 __all__ = ["Wanted", "closure"]
 
 
@@ -28,15 +30,18 @@ def closure(
 ) -> Closure:
     """Return what is wanted with all that it needs at run time.
 
-    ``nss`` names databases (``passwd``), ``pam`` services (``login``). ``nsswitch`` and ``texts`` are what
-    the zone has instead of the source's files, or besides them. What is ``excluded`` is not there for any
-    search. ``notes`` says whether what is opened at run time is followed, ``lean`` that what illumos loads
-    lazily is not, ``supplier`` which package has a missing thing. What is damaged or cannot be read is in the
-    warnings.
+    ``nss`` names databases (``passwd``), ``pam`` services (``login``). ``texts`` are what the zone has
+    instead of the source's files, or besides them; ``nsswitch`` is what counts instead of nsswitch.conf. What
+    is ``excluded`` is not there for any search. ``notes`` says whether what is opened at run time is
+    followed, ``lean`` that what illumos loads lazily is not, ``supplier`` which package has a missing thing.
+    What is damaged or cannot be read is in the warnings.
     """
-    walk = Following(Files(tree, excluded, texts or {}), notes, lean, Collector(supplier))
+    files = Files(tree, excluded, texts or {})
+    walk = Following(files, notes, lean, Collector(supplier))
     walk.follow(Job(one.path, one.reason, "wanted", one.severity) for one in wanted)
     platform = sunos if walk.is_sunos else linux
+    if nsswitch is None and nss:
+        nsswitch = files.text(_NSSWITCH)
     platform.name_services(walk, nss, nsswitch or "")
     platform.pluggable_modules(walk, pam)
     if notes and walk.is_sunos:

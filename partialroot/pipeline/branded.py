@@ -9,7 +9,8 @@ from pathlib import Path
 from partialroot.errors import NoReceiptError
 from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
 from partialroot.model import Receipt
-from partialroot.pipeline.planning import Options, Planned, make_plan, reading
+from partialroot.pipeline.planning import Planned, make_plan
+from partialroot.pipeline.sources import Options, reading
 from partialroot.source.tree import Tree
 from partialroot.zone import fs, inplace
 from partialroot.zone import receipt as receipts

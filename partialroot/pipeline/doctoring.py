@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
 from partialroot.host import local
-from partialroot.pipeline.planning import BRAND_CONFIG, Options, make_selection, open_tree, platform_name
+from partialroot.pipeline.planning import BRAND_CONFIG, make_selection
+from partialroot.pipeline.sources import Options, open_tree, platform_name
 from partialroot.plan.facts import HostFacts
 from partialroot.source.packages import open_packages
 from partialroot.zone.store import check_store

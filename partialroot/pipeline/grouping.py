@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
 from partialroot.model import NOTHING
-from partialroot.pipeline.planning import Options, Planned, make_plan
+from partialroot.pipeline.planning import Planned, make_plan
+from partialroot.pipeline.sources import Options
 
 
 class Asked(NamedTuple):
@@ -29,7 +30,7 @@ class Asked(NamedTuple):
 class Planner:
     """Plans zones whose ``options`` are the same but for parameters; what they share is found out once.
 
-    The source is being read (``planning.reading``) for as long as plans are made. Plans that are only looked
+    The source is being read (``sources.reading``) for as long as plans are made. Plans that are only looked
     at need no ``suppliers``.
     """
 

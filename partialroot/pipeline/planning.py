@@ -1,12 +1,10 @@
 """From what the user asked for to a plan: library, source, selection, host facts, plan."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.modules import brand
 from partialroot.closure.modules.brand import BrandProgram
 from partialroot.errors import BusyError, ConflictError, SourceError
@@ -15,144 +13,31 @@ from partialroot.host.illumos import mnttab
 from partialroot.host.illumos.mnttab import MountTable
 from partialroot.model import (
     NOTHING,
-    Item,
     Node,
     Plan,
     Profile,
-    Reason,
-    Request,
     Selection,
     ZoneSettings,
 )
 from partialroot.paths import RootPath, host_path
-from partialroot.pipeline import live
 from partialroot.pipeline.fixing import fix
+from partialroot.pipeline.sources import Options, names_of, open_tree, packages_of, platform_name
 from partialroot.plan.fragments import with_fragments
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
-from partialroot.plan.select import select, source_nsswitch
+from partialroot.plan.select import select
 from partialroot.plan.supplied import taken, with_suppliers
-from partialroot.plan.wishes import find_program, with_overlays
+from partialroot.plan.wishes import with_overlays
 from partialroot.profiles.library import Library
 from partialroot.source.content import measure
-from partialroot.source.memory import NAME, Memory
 from partialroot.source.packages import Packages, open_packages
 from partialroot.source.packages.suppliers import suppliers as find_suppliers
-from partialroot.source.platform import detect_platform
-from partialroot.source.tarball import is_tarball
 from partialroot.source.tree import Tree
 
 if TYPE_CHECKING:  # most sources are no tarballs
-    from partialroot.zone.unpack import Unpacked
+    pass
 
 BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
-_ASKED = Reason("wanted", "command line")
-# What programs look up by getpwnam(3), getgrnam(3), getaddrinfo(3) and getservbyname(3).
-_DATABASES = ("passwd", "group", "hosts", "services")
-
-
-class Options(NamedTuple):
-    """What the command line says beside the words: the same for every zone of one command."""
-
-    store: Path
-    source: Path = Path("/")
-    platform: str | None = None
-    manifests: tuple[Path, ...] = ()
-    share: tuple[str, ...] = ("auto",)
-    parameters: Mapping[str, str] = NOTHING
-    trust_zone: bool = False
-    address: str | None = None
-    keep_going: bool = False
-    add_closure: bool = False
-    run_fix_scripts: bool = False
-    views: Mapping[str, str] = NOTHING
-    memory: Memory | None = None
-    overlays: tuple[str, ...] = ()
-    unpacked: "Unpacked | None" = None
-
-    @classmethod
-    def again(cls, request: Request, store: Path) -> "Options":
-        """Return the options that a zone was made with."""
-        return cls(
-            store=store,
-            source=Path(request.source),
-            platform=request.platform,
-            manifests=tuple(map(Path, request.manifests)),
-            share=request.share,
-            parameters=dict(request.parameters),
-            trust_zone=request.trust_zone,
-            address=request.address,
-            keep_going=request.keep_going,
-            add_closure=request.add_closure,
-            run_fix_scripts=request.run_fix_scripts,
-            overlays=request.overlays,
-        )
-
-    def request(self, profiles: Sequence[str], platform: str) -> Request:
-        """Return what a receipt keeps of this, so that a refresh can ask for the same, wherever it is run."""
-        return Request(
-            profiles=names_of(profiles),
-            manifests=tuple(map(os.path.abspath, self.manifests)),
-            parameters=tuple(sorted(self.parameters.items())),
-            source=str(self.unpacked.tarball if self.unpacked else self.source),
-            platform=platform,
-            share=self.share,
-            trust_zone=self.trust_zone,
-            address=self.address,
-            keep_going=self.keep_going,
-            add_closure=self.add_closure,
-            run_fix_scripts=self.run_fix_scripts,
-            overlays=self.overlays,
-        )
-
-
-def names_of(profiles: Sequence[str]) -> tuple[str, ...]:
-    """Return what profiles are called wherever we are: a file by its whole path."""
-    return tuple(os.path.abspath(one) if one.endswith(".toml") else one for one in profiles)
-
-
-@contextmanager
-def reading(options: Options, home: Path | None = None) -> Iterator[Options]:
-    """Yield the options for as long as the source is read.
-
-    Meanwhile files hidden by mounts are seen, and what earlier runs found out is at hand. A tarball is
-    unpacked for that time, so that images in ``home`` (None: in the store) can link its files.
-    """
-    if is_tarball(options.source.name):
-        from partialroot.zone.unpack import unpacked
-
-        with unpacked(options.store, options.source, home) as found:
-            yield options._replace(source=found.root, unpacked=found)
-        return
-    with (
-        live.own_files(options.store, options.source) as views,
-        Memory(options.store / NAME) as memory,
-    ):
-        yield options._replace(views=views, memory=memory)
-
-
-def open_tree(options: Options) -> Tree:
-    """Return the source, without the store if that lies in it."""
-    tree = Tree(options.source, views=options.views, memory=options.memory)
-    if options.store.is_relative_to(tree.root):
-        tree.hidden = frozenset({RootPath("/" + str(options.store.relative_to(tree.root)))})
-    return tree
-
-
-def packages_of(tree: Tree) -> Packages:
-    """Return the source's package database; of a live illumos system when all changes are in it."""
-    packages = open_packages(tree)
-    if local.is_illumos() and tree.root == Path("/"):
-        from partialroot.source.packages.svr4 import Svr4
-
-        if isinstance(packages, Svr4):
-            live.sync_packages()
-    return packages
-
-
-def platform_name(options: Options, tree: Tree) -> str:
-    """Return the platform that is asked for, else that of the source."""
-    return options.platform or detect_platform(tree)
 
 
 def library(options: Options) -> Library:
@@ -296,35 +181,3 @@ def refuse_host_network(settings: ZoneSettings, trust_zone: bool) -> None:
             'network = "host" shows a zone the abstract sockets of the host',
             hint='say --trust-zone, or leave network at "private"',
         )
-
-
-def find_closure(options: Options, words: Sequence[str], *, modules: bool) -> Closure:
-    """Return what the named programs need at run time; those that do not exist are in its ``missing``.
-
-    With ``modules`` also what they load later: dlopen notes, name services, and for programs that have a
-    PAM stack of their name, its modules.
-    """
-    tree = open_tree(options)
-    paths = [_program_path(tree, word) for word in words]
-    return closure(
-        tree,
-        [Wanted(path, _ASKED) for path in paths],
-        nss=[Item(database, _ASKED.origin) for database in _DATABASES] if modules else (),
-        pam=[Item(path.name, _ASKED.origin) for path in paths if modules and _has_stack(tree, path.name)],
-        nsswitch=source_nsswitch(tree),
-        notes=modules,
-        supplier=packages_of(tree).supplier,
-    )
-
-
-def _program_path(tree: Tree, word: str) -> RootPath:
-    """Return the path a word means: a path, or a program on the standard path."""
-    if "/" in word:
-        return RootPath.parse(os.path.abspath(word) if tree.root == Path("/") else word)
-    return find_program(tree, word) or RootPath.parse(f"/{word}")
-
-
-def _has_stack(tree: Tree, service: str) -> bool:
-    """Whether PAM knows a service: by a file of its own, or (illumos) in the one of all, with ``other``."""
-    files = (RootPath("/etc/pam.d") / service, RootPath("/etc/pam.conf"))
-    return any(tree.resolve(file).node is not None for file in files)

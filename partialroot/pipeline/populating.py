@@ -10,7 +10,7 @@ from partialroot.errors import PartialRootError
 from partialroot.model import Plan, Receipt
 from partialroot.pipeline.batches import Tell, do_all, ignore
 from partialroot.pipeline.grouping import Asked, Planner
-from partialroot.pipeline.planning import Options, reading
+from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.zones import (
     Outcome,
     Shared,

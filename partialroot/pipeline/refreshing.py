@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from partialroot.errors import BusyError, NoReceiptError, PartialRootError, StoreError
 from partialroot.model import Receipt, Record, Request
-from partialroot.pipeline.planning import Options, Planned, make_plan, reading
+from partialroot.pipeline.planning import Planned, make_plan
+from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.zones import (
     Outcome,
     config_of,

@@ -1,11 +1,15 @@
 """The selection while it grows: canonical paths of the source, each with every reason it is there."""
 
+from typing import TYPE_CHECKING
+
 from partialroot.errors import Missing
 from partialroot.model import FileType, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.policy import Excludes
-from partialroot.source.packages import Packages
 from partialroot.source.tree import Resolved, Tree
+
+if TYPE_CHECKING:
+    from partialroot.source.packages import Packages
 
 _INSTALLABLE = (FileType.FILE, FileType.DIR, FileType.SYMLINK)
 
@@ -19,7 +23,7 @@ class Draft:
     where the content of a path comes from if not from itself: a copy of it as it was shipped.
     """
 
-    def __init__(self, tree: Tree, packages: Packages, excludes: Excludes) -> None:
+    def __init__(self, tree: Tree, packages: "Packages", excludes: Excludes) -> None:
         self.tree = tree
         self.packages = packages
         self.excludes = excludes

@@ -16,8 +16,6 @@ from partialroot.plan.wishes import find_program, find_start, gather, named_lite
 from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
 
-NSSWITCH = RootPath("/etc/nsswitch.conf")
-
 
 def select(
     profile: Profile, names: tuple[str, ...], tree: Tree, packages: Packages, platform: Platform
@@ -87,7 +85,6 @@ def _close(profile: Profile, draft: Draft) -> Closure:
         [*_runnable(draft), *scripts],
         nss=profile.nss,
         pam=profile.pam,
-        nsswitch=_nsswitch(profile, draft.tree),
         lean=bool(profile.lean),
         texts={path: text.content.encode("utf-8", "surrogateescape") for path, text in texts.items()},
         excluded=draft.is_excluded,
@@ -113,16 +110,3 @@ def _runnable(draft: Draft) -> list[Wanted]:
         for path, node in draft.nodes.items()
         if node.type is FileType.FILE and (node.mode & 0o111 or ".so" in path.name or path.endswith(".node"))
     ]
-
-
-def _nsswitch(profile: Profile, tree: Tree) -> str:
-    """Return the nsswitch.conf the zone will have: the profile's text, else the source's."""
-    own = (text.content for text in profile.texts if text.path == NSSWITCH)
-    return next(own, None) or source_nsswitch(tree)
-
-
-def source_nsswitch(tree: Tree) -> str:
-    """Return the text of the source's nsswitch.conf, "" if it has none."""
-    if tree.resolve(NSSWITCH).node is None:
-        return ""
-    return tree.read(NSSWITCH).decode("utf-8", "surrogateescape")

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from partialroot.errors import ConflictError, Missing
 from partialroot.globs import is_glob
 from partialroot.model import FileType, Item, Node, Profile, Reason, Start
 from partialroot.paths import ROOT, STANDARD_PATH, RootPath
 from partialroot.plan.draft import Draft
-from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
+
+if TYPE_CHECKING:
+    from partialroot.source.packages import Packages
 
 _NUMBER = re.compile("([0-9]+)")
 
@@ -57,7 +60,7 @@ def named_literally(profile: Profile) -> Iterator[RootPath]:
 
 
 def with_overlays(
-    profile: Profile, overlays: Iterable[str], packages: Packages
+    profile: Profile, overlays: Iterable[str], packages: "Packages"
 ) -> tuple[Profile, list[Missing]]:
     """Return the profile with the packages of overlays named beside it, and the overlays there are not."""
     names = list(dict.fromkeys(overlays))

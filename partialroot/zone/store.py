@@ -16,8 +16,6 @@ owner's lock is free.
 
 import errno
 import fcntl
-import hashlib
-import json
 import os
 import stat
 import time
@@ -36,6 +34,8 @@ POLL_SECONDS = 0.02
 
 def zone_key(zonepath: Path) -> str:
     """Return the name of a zone's files in the store."""
+    import hashlib
+
     return hashlib.sha256(os.fsencode(zonepath)).hexdigest()[:16]
 
 
@@ -130,6 +130,8 @@ def _dumped(zone: Registered) -> bytes:
         "staged": zone.staged,
         "zonepath": str(zone.zonepath),
     }
+    import json
+
     return json.dumps(document, sort_keys=True).encode() + b"\n"
 
 
@@ -189,6 +191,8 @@ class Store:
         data = fs.read(at, key)
         if data is None:
             return None
+        import json
+
         try:
             document = json.loads(data)
             image = document["image"]

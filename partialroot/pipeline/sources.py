@@ -1,0 +1,129 @@
+"""What the command line says of the source, and the source itself, for as long as it is read."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from partialroot.host import local
+from partialroot.model import NOTHING, Request
+from partialroot.paths import RootPath
+from partialroot.source.memory import NAME, Memory
+from partialroot.source.platform import detect_platform
+from partialroot.source.tarball import is_tarball
+from partialroot.source.tree import Tree
+
+if TYPE_CHECKING:  # to look into a package database takes longer to import than a closure to find
+    from partialroot.source.packages import Packages
+    from partialroot.zone.unpack import Unpacked
+
+
+class Options(NamedTuple):
+    """What the command line says beside the words: the same for every zone of one command."""
+
+    store: Path
+    source: Path = Path("/")
+    platform: str | None = None
+    manifests: tuple[Path, ...] = ()
+    share: tuple[str, ...] = ("auto",)
+    parameters: Mapping[str, str] = NOTHING
+    trust_zone: bool = False
+    address: str | None = None
+    keep_going: bool = False
+    add_closure: bool = False
+    run_fix_scripts: bool = False
+    views: Mapping[str, str] = NOTHING
+    memory: Memory | None = None
+    overlays: tuple[str, ...] = ()
+    unpacked: "Unpacked | None" = None
+
+    @classmethod
+    def again(cls, request: Request, store: Path) -> "Options":
+        """Return the options that a zone was made with."""
+        return cls(
+            store=store,
+            source=Path(request.source),
+            platform=request.platform,
+            manifests=tuple(map(Path, request.manifests)),
+            share=request.share,
+            parameters=dict(request.parameters),
+            trust_zone=request.trust_zone,
+            address=request.address,
+            keep_going=request.keep_going,
+            add_closure=request.add_closure,
+            run_fix_scripts=request.run_fix_scripts,
+            overlays=request.overlays,
+        )
+
+    def request(self, profiles: Sequence[str], platform: str) -> Request:
+        """Return what a receipt keeps of this, so that a refresh can ask for the same, wherever it is run."""
+        return Request(
+            profiles=names_of(profiles),
+            manifests=tuple(map(os.path.abspath, self.manifests)),
+            parameters=tuple(sorted(self.parameters.items())),
+            source=str(self.unpacked.tarball if self.unpacked else self.source),
+            platform=platform,
+            share=self.share,
+            trust_zone=self.trust_zone,
+            address=self.address,
+            keep_going=self.keep_going,
+            add_closure=self.add_closure,
+            run_fix_scripts=self.run_fix_scripts,
+            overlays=self.overlays,
+        )
+
+
+def names_of(profiles: Sequence[str]) -> tuple[str, ...]:
+    """Return what profiles are called wherever we are: a file by its whole path."""
+    return tuple(os.path.abspath(one) if one.endswith(".toml") else one for one in profiles)
+
+
+@contextmanager
+def reading(options: Options, home: Path | None = None) -> Iterator[Options]:
+    """Yield the options for as long as the source is read.
+
+    Meanwhile files hidden by mounts are seen, and what earlier runs found out is at hand. A tarball is
+    unpacked for that time, so that images in ``home`` (None: in the store) can link its files.
+    """
+    with ExitStack() as stack:
+        if is_tarball(options.source.name):
+            from partialroot.zone.unpack import unpacked
+
+            found = stack.enter_context(unpacked(options.store, options.source, home))
+            yield options._replace(source=found.root, unpacked=found)
+            return
+        views: Mapping[str, str] = NOTHING
+        if local.is_illumos():
+            from partialroot.pipeline import live
+
+            views = stack.enter_context(live.own_files(options.store, options.source))
+        memory = stack.enter_context(Memory(options.store / NAME))
+        yield options._replace(views=views, memory=memory)
+
+
+def open_tree(options: Options) -> Tree:
+    """Return the source, without the store if that lies in it."""
+    tree = Tree(options.source, views=options.views, memory=options.memory)
+    if options.store.is_relative_to(tree.root):
+        tree.hidden = frozenset({RootPath("/" + str(options.store.relative_to(tree.root)))})
+    return tree
+
+
+def packages_of(tree: Tree) -> "Packages":
+    """Return the source's package database; of a live illumos system when all changes are in it."""
+    from partialroot.source.packages import open_packages
+
+    packages = open_packages(tree)
+    if local.is_illumos() and tree.root == Path("/"):
+        from partialroot.pipeline import live
+        from partialroot.source.packages.svr4 import Svr4
+
+        if isinstance(packages, Svr4):
+            live.sync_packages()
+    return packages
+
+
+def platform_name(options: Options, tree: Tree) -> str:
+    """Return the platform that is asked for, else that of the source."""
+    return options.platform or detect_platform(tree)
