@@ -5,7 +5,7 @@ The modules of the other system are not even imported: they may need what this o
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from partialroot.host.process import Process
@@ -38,6 +38,18 @@ def is_shown(directory: Path) -> bool:
     from partialroot.host.linux import processes
 
     return bool(processes.other_mounts(directory))
+
+
+def copy_at_once() -> Callable[[Iterable[str], str], frozenset[str]] | None:
+    """Return what copies files with ACLs and extended attributes where Python cannot set those: on illumos.
+
+    It takes absolute paths and a directory to put them below, and returns those that lost something.
+    """
+    if not is_illumos():
+        return None
+    from partialroot.host.illumos.copying import copy
+
+    return copy
 
 
 def why_unprotected(descriptor: int, path: str) -> str:

@@ -194,7 +194,9 @@ def set_meta(fd: int, meta: Meta, name: str) -> list[str]:
 
 
 def _set_xattr(fd: int, key: str, value: bytes) -> bool:
-    """Set one xattr; False where this file system or our rights do not allow it."""
+    """Set one xattr; False where this file system, our rights or (illumos) Python do not allow it."""
+    if not hasattr(os, "setxattr"):
+        return False
     try:
         os.setxattr(fd, key, value)
     except OSError as error:
@@ -204,16 +206,17 @@ def _set_xattr(fd: int, key: str, value: bytes) -> bool:
     return True
 
 
-def set_directory(fd: int, mode: int, uid: int, gid: int, mtime_ns: int, name: str) -> None:
-    """Give a directory that stays another owner, mode and time; without an effect when it has them."""
+def mend_meta(fd: int, mode: int, uid: int, gid: int, mtime_ns: int, name: str) -> None:
+    """Give a directory or a copy what it has not of owner, mode and time: chmod(2) may change an ACL."""
     found = os.fstat(fd)
     is_now = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
     if is_now == (mode, uid, gid, mtime_ns):
         return
     announce("meta", name)
-    if (found.st_uid, found.st_gid) != (uid, gid):
+    if is_now[1:3] != (uid, gid):
         os.fchown(fd, uid, gid)
-    os.fchmod(fd, mode)
+    if is_now[:3] != (mode, uid, gid):
+        os.fchmod(fd, mode)
     os.utime(fd, ns=(mtime_ns, mtime_ns))
 
 

@@ -63,7 +63,7 @@ def update(change: Change, site: Site) -> None:
         with Dirs(root) as dirs:
             for touched in intent.touched:
                 if touched.path != ".":
-                    fs.set_directory(dirs.fd(_inside(touched.path)), *touched.after, touched.path)
+                    fs.mend_meta(dirs.fd(_inside(touched.path)), *touched.after, touched.path)
     finally:
         os.close(root)
     commit(site, receipt.load(data, str(site.zonepath)))

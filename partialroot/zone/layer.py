@@ -2,10 +2,12 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from partialroot.errors import ApplyError
+from partialroot.host import local
 from partialroot.model import (
     Action,
     Content,
@@ -21,9 +23,12 @@ from partialroot.model import (
 from partialroot.paths import host_path
 from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs
+from partialroot.zone.removal import remove
 
 NO_CONTENT = Content("")
 MOUNT_POINT_MODE = 0o755
+COPIES = ".partialroot-copies"
+"""Where copies are made that are then moved to their places; gone when the layer is built."""
 LOST = ": could not be kept here: its "
 
 
@@ -55,6 +60,8 @@ class LayerBuilder:
         self._where = where
         self._lost_owners = lost_owners
         self._directories: list[Action] = []
+        self._copies: Counter[str] = Counter()
+        self._poor: frozenset[str] = frozenset()
         self._makers: dict[Method, Callable[[Action, int, str], Record | None]] = {
             Method.LINK: self._link,
             Method.CLONE: self._clone,
@@ -70,11 +77,15 @@ class LayerBuilder:
 
         Directories get their metadata last, the deepest first: entries coming and going change it.
         """
+        actions = list(actions)
         with self._dirs:
+            self._copy_at_once(actions)
             for action in actions:
                 self._do(action, self._makers[action.method])
             for action in reversed(self._directories):
                 self._do(action, self._finish_directory)
+        if self._copies:
+            remove(self._dirs.top, COPIES)
 
     def _do(self, action: Action, maker: Callable[[Action, int, str], Record | None]) -> None:
         path = action.entry.path
@@ -113,7 +124,47 @@ class LayerBuilder:
 
     def _copy(self, action: Action, at: int, name: str) -> Record:
         size = action.entry.size
+        if self._copies:
+            return self._take_copy(action, at, name)
         return self._from_source(action, at, name, lambda source, fd: fs.copy(source, fd, size, name))
+
+    def _copy_at_once(self, actions: Iterable[Action]) -> None:
+        """Where one copy after the other would lose what Python cannot set, make all copies beforehand.
+
+        Each source's copies are taken from a directory of their own: the first, the second, and so on.
+        """
+        copy = local.copy_at_once()
+        sources = [self._host(str(one.entry.source)) for one in actions if one.method is Method.COPY]
+        if copy is None or not sources:
+            return
+        fs.make_own_directory(self._dirs.top, COPIES)
+        at = self._dirs.fd(f"/{COPIES}")
+        self._copies = Counter(sources)
+        for number in range(1, max(self._copies.values()) + 1):
+            fs.make_own_directory(at, str(number))
+            some = [path for path, count in self._copies.items() if count >= number]
+            self._poor |= copy(some, f"{self._where}/{COPIES}/{number}")
+
+    def _take_copy(self, action: Action, at: int, name: str) -> Record:
+        """Move a copy to its place, and give it what it has not yet; return what it then really has."""
+        entry, source = action.entry, self._host(str(action.entry.source))
+        _check_unchanged(os.lstat(source), entry)
+        directory = f"/{COPIES}/{self._copies[source]}{os.path.dirname(source)}"
+        self._copies[source] -= 1
+        fs.rename(self._dirs.fd(directory.rstrip("/")), os.path.basename(source), at, name)
+        fd = os.open(name, fs.SOURCE, dir_fd=at)
+        try:
+            fs.mend_meta(fd, entry.mode, entry.uid, entry.gid, entry.mtime_ns, name)  # root's owners are all kept
+            found = os.fstat(fd)
+            if source in self._poor:
+                self.lost.append(lost_sentence(entry.path, "ACL or extended attributes"))
+            if found.st_size != entry.size:
+                raise ApplyError(
+                    "changed in the source while it was read", path=entry.source, hint="try again"
+                )
+            return _record(action, found, (action.content or NO_CONTENT).xattrs)
+        finally:
+            os.close(fd)
 
     def _from_source(self, action: Action, at: int, name: str, fill: Callable[[int, int], None]) -> Record:
         source = os.open(self._host(str(action.entry.source)), fs.SOURCE)

@@ -193,7 +193,7 @@ class Work:
         with Dirs(zone) as dirs:
             for touched in self.intent.touched:
                 stamp = touched.after if after else touched.before
-                fs.set_directory(dirs.fd(_key(touched.path)), *stamp, touched.path)
+                fs.mend_meta(dirs.fd(_key(touched.path)), *stamp, touched.path)
 
 
 def _forward(dirs: Dirs, step: Step) -> None:

@@ -11,5 +11,6 @@ illumos-gate's zoneadm.c, zoneadmd.c, vplat.c and libbrand.c; nothing of partial
 ``zonepaths``   what zoneadm demands of a zonepath, makes of it and takes away again
 ``zoneadm``     the zoneadm command
 ``zoneadmd``    ready, boot and halt; the zlogin command
+``copies``      cpio and ls, as far as copies with all their metadata are made and judged by them
 ``machine``     the machine they run in
 """

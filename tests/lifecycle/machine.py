@@ -27,6 +27,8 @@ PROGRAMS = {
     "umount": "lifecycle.mounts:main_umount",
     "mnttab": "lifecycle.mounts:main_mnttab",  # brings /etc/mnttab up to date
     "../bin/ps": "lifecycle.zoneadmd:main_ps",
+    "../bin/cpio": "lifecycle.copies:main_cpio",
+    "../bin/ls": "lifecycle.copies:main_ls",
 }
 PROGRAM = """#!{python} -IS
 import sys

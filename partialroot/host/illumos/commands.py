@@ -1,5 +1,6 @@
 """The system's own commands: by absolute path, with an environment of ours, never through a shell."""
 
+import os
 from typing import Protocol
 
 from partialroot.errors import ApplyError
@@ -29,3 +30,14 @@ def run(*words: str) -> str:
         said = (err or out).strip().splitlines()
         raise ApplyError(f"{' '.join(words)} failed: {said[-1] if said else f'exit {code}'}")
     return str(out)
+
+
+def feed(text: str, *words: str) -> str:
+    """Run a command of this system that reads ``text``; else as :func:`run`."""
+    from subprocess import run as start
+
+    done = start(["/usr/bin/env", *_CLEAN, *words], input=os.fsencode(text), capture_output=True, cwd="/")
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+        raise ApplyError(f"{' '.join(words)} failed: {said[-1] if said else f'exit {done.returncode}'}")
+    return os.fsdecode(done.stdout)
