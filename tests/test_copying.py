@@ -112,7 +112,7 @@ def build(source: Path, root: Path, actions: list[Action]) -> LayerBuilder:
     root.mkdir()
     top = os.open(root, os.O_RDONLY)
     try:
-        builder = LayerBuilder(top, plan, root, frozenset())
+        builder = LayerBuilder(top, plan, Path("/where/it/will/be"), frozenset())
         builder.build(plan.private)
     finally:
         os.close(top)

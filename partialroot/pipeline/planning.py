@@ -147,12 +147,16 @@ def make_plan(
 
 
 def refuse_shared_datasets(zonepaths: Sequence[Path], image_home: Path) -> None:
-    """Raise ConflictError for a zonepath in the dataset of the images (P2)."""
+    """Raise ConflictError for a zonepath in the dataset of the images (P2).
+
+    Only a zone of the brand has images of its own: its root will be a dataset, which is then looked at.
+    """
     from partialroot.host.facts import existing
     from partialroot.host.illumos.datasets import refuse_shared_dataset
 
     for zonepath in zonepaths:
-        refuse_shared_dataset(existing(zonepath), [existing(image_home)])
+        if not image_home.is_relative_to(zonepath):
+            refuse_shared_dataset(existing(zonepath), [existing(image_home)])
 
 
 def refuse_covered(selection: Selection, mounts: MountTable) -> None:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from partialroot.errors import NoReceiptError
-from partialroot.model import Action, Content, Entry, Layer, Method, Plan, Reason, Receipt, Record
+from partialroot.model import Action, Content, Entry, Layer, Method, Plan, Receipt, Record
 from partialroot.zone.image import ensure_image
-from partialroot.zone.receipt import read_manifest, read_origins
+from partialroot.zone.receipt import Origins, read_manifest, read_origins
 from partialroot.zone.store import Store
 
 _KEPT = (Method.MKDIR, Method.MOUNT, Method.SYMLINK)
@@ -19,12 +19,12 @@ def copy_image(store: Store, made: Receipt, home: Path) -> None:
     if made.image is None or made.digest is None:
         raise NoReceiptError("the zone has no image", path=made.zonepath)
     image = Path(made.image)
-    reasons = read_origins(made).reasons
+    origins = read_origins(made)
     plan = Plan(
         profiles=made.profiles,
         source=image,
         platform=made.request.platform,
-        shared=tuple(_copying(one, reasons.get(one.path, ())) for one in read_manifest(image)),
+        shared=tuple(_copying(one, origins) for one in read_manifest(image)),
         private=(),
         digest=made.digest,
         image_home=home,
@@ -36,7 +36,7 @@ def copy_image(store: Store, made: Receipt, home: Path) -> None:
     ensure_image(plan, store)
 
 
-def _copying(record: Record, reasons: tuple[Reason, ...]) -> Action:
+def _copying(record: Record, origins: Origins) -> Action:
     entry = Entry(
         path=record.path,
         type=record.type,
@@ -44,7 +44,7 @@ def _copying(record: Record, reasons: tuple[Reason, ...]) -> Action:
         uid=record.uid,
         gid=record.gid,
         layer=Layer.SHARED,
-        reasons=reasons,
+        reasons=origins.reasons.get(record.path, ()),
         size=record.size,
         mtime_ns=record.mtime_ns,
         target=record.target,
@@ -52,4 +52,5 @@ def _copying(record: Record, reasons: tuple[Reason, ...]) -> Action:
     )
     method = record.method if record.method in _KEPT else Method.COPY
     content = None if record.sha256 is None else Content(record.sha256, record.xattrs)
-    return Action(entry, method, "a copy of another zone's own image", content)
+    supplier = origins.suppliers.get(record.path)
+    return Action(entry, method, "a copy of another zone's own image", content, supplier=supplier)

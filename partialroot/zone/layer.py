@@ -139,11 +139,12 @@ class LayerBuilder:
             return
         fs.make_own_directory(self._dirs.top, COPIES)
         at = self._dirs.fd(f"/{COPIES}")
+        place = _path_of(at)
         self._copies = Counter(sources)
         for number in range(1, max(self._copies.values()) + 1):
             fs.make_own_directory(at, str(number))
             some = [path for path, count in self._copies.items() if count >= number]
-            self._poor |= copy(some, f"{self._where}/{COPIES}/{number}")
+            self._poor |= copy(some, f"{place}/{number}")
 
     def _take_copy(self, action: Action, at: int, name: str) -> Record:
         """Move a copy to its place, and give it what it has not yet; return what it then really has."""
@@ -154,7 +155,9 @@ class LayerBuilder:
         fs.rename(self._dirs.fd(directory.rstrip("/")), os.path.basename(source), at, name)
         fd = os.open(name, fs.SOURCE, dir_fd=at)
         try:
-            fs.mend_meta(fd, entry.mode, entry.uid, entry.gid, entry.mtime_ns, name)  # root's owners are all kept
+            fs.mend_meta(
+                fd, entry.mode, entry.uid, entry.gid, entry.mtime_ns, name
+            )  # root may give all owners
             found = os.fstat(fd)
             if source in self._poor:
                 self.lost.append(lost_sentence(entry.path, "ACL or extended attributes"))
@@ -226,6 +229,20 @@ class LayerBuilder:
         self.lost += [lost_sentence(path, key) for key in lost]
         kept = tuple(pair for pair in meta.xattrs if pair[0] not in lost)
         return _record(action, os.fstat(fd), kept)
+
+
+def _path_of(directory: int) -> str:
+    """Return where an open directory is now: what is built is built beside its place.
+
+    The working directory is another for a moment: nothing of ours is found by it.
+    """
+    before = os.open(".", fs.DIRECTORY)
+    try:
+        os.fchdir(directory)
+        return os.getcwd()
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 def _check_unchanged(found: os.stat_result, entry: Entry) -> None:
