@@ -131,6 +131,18 @@ def test_both_ways_to_open() -> None:
         assert [one.use for one in of_strace(f'1 open("/x", {flag}) = 3</x>').lookups] == uses
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        'mkdir("/x", 0755) = -1 EEXIST',
+        'open("/x", O_WRONLY) = -1 EISDIR',
+        'readlink("/x", 0x1, 9) = -1 EINVAL',
+    ],
+)
+def test_an_error_may_say_that_something_is_there(call: str) -> None:
+    assert [one[:3] for one in of_strace(f"1 {call} (so)").lookups] == [("/x", "look", "")]
+
+
 def test_a_process_that_becomes_another_s_thread_goes_on() -> None:
     """execve(2) of a thread: it goes on under the number of its process."""
     text = """\

@@ -66,7 +66,8 @@ _NUMBER = re.compile(r"\d+")
 _CHILD = re.compile(r"(\d+)")
 _INET = re.compile(r'port=htons\((\d+)\).*?(?:inet_addr\("|inet_pton\(AF_INET6, ")([^"]*)"')
 _UNIX = re.compile(r'sa_family=AF_UNIX, sun_path=("(?:[^"\\]|\\.)*")')
-_THERE = "EEXIST"
+# Errors of who has found something, but not what it wanted; EINVAL is readlink's for what is no symlink.
+_THERE = frozenset({"EEXIST", "EISDIR", "ENOTEMPTY"})
 _NOBODY = 2**32 - 1  # "leave it as it is", chown(2)
 
 
@@ -222,7 +223,7 @@ class _Reader:
 
 def _uses(call: Call, use: Use) -> tuple[tuple[Use, ...], str]:
     """Return what a call is about, and its error; one that refuses to make what is there has found it."""
-    if call.error == _THERE:
+    if call.error in _THERE or (call.error == "EINVAL" and call.name.startswith("readlink")):
         return (Use.LOOK,), ""
     if call.name not in _OPENING:
         return (use,), call.error

@@ -33,11 +33,15 @@ class Source(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a profile brings already: the paths it selects, itself, and what it leaves out on purpose."""
+    """What a profile brings already: the paths it selects, itself, and what it leaves out on purpose.
+
+    ``filled`` are the directories that it makes, not only those it uses, for the zone to write to.
+    """
 
     paths: Collection[RootPath]
     profile: Profile
     excludes: Excludes
+    filled: frozenset[RootPath] = frozenset()
 
     def lacks(self, need: Need) -> bool:
         """Whether something that was asked for is not there, though nobody wants it left out."""
@@ -154,8 +158,8 @@ def _is_state(path: RootPath, known: Known) -> bool:
 
 
 def _is_filled(path: RootPath, known: Known) -> bool:
-    """Whether a file is in a directory that the profile makes for the zone to fill."""
-    return any(path.parent == one.path for one in known.profile.directories)
+    """Whether a path is below a directory that the profile makes for the zone to fill."""
+    return not known.filled.isdisjoint(path.ancestors)
 
 
 # --- directories ------------------------------------------------------------------------------------
@@ -176,14 +180,16 @@ def _places(needs: Needs, known: Known, source: Source) -> Iterator[Place]:
         what = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         yield Place(path, f"written: {what}", f"{mode:04o}", owner if uid else None, group if gid else None)
     for path, need in needs.directories.items():
-        if known.lacks(need) and need.found.real not in done and nameable(path) and len(path) > 1:
+        if len(path) < 2 or _is_filled(path, known):
+            continue
+        if known.lacks(need) and need.found.real not in done and nameable(path):
             done.add(need.found.real)
             yield Place(path, f"looked into {counted(need)}")
 
 
 def _is_own(real: RootPath, known: Known, source: Source) -> bool:
     """Whether a directory is one that the profile must still make for the zone to write."""
-    is_private = layer_of(real, source.tops) is Layer.PRIVATE
+    is_private = layer_of(real, source.tops) is Layer.PRIVATE and not _is_filled(real, known)
     return is_private and real not in known.paths and not known.excludes.why(real) and len(real) > 1
 
 
@@ -239,7 +245,7 @@ def start(
         if len(at) == 1 and not parameters:
             parameters["port"] = str(port)
             words = (*words[: at[0]], _port(port).sub("@port@", words[at[0]]), *words[at[0] + 1 :])
-    if words and directory != "/" and _uses_directory(directory, needs, trace):
+    if words and directory != "/" and _uses_directory(directory, command, needs, trace):
         words = _in(directory, words, platform)
     return words, parameters
 
@@ -252,8 +258,8 @@ def _has_port(word: str, port: int) -> bool:
     return len(_port(port).findall(word)) == 1
 
 
-def _uses_directory(directory: str, needs: Needs, trace: Trace) -> bool:
-    used = (*needs.files, *needs.programs, *needs.changed)
+def _uses_directory(directory: str, command: Sequence[str], needs: Needs, trace: Trace) -> bool:
+    used = {*needs.files, *needs.programs, *needs.changed} - {RootPath(word) for word in command}
     return any(path.parent == directory or path in trace.relative for path in used)
 
 

@@ -214,13 +214,15 @@ class _Study:
         learned, before = self._learned, self._before
         text = written(learned) if before is None else added(before, learned, self._name)
         if self._selected is None or self._selected[0] != text:
-            profile = self._library.complete([parse_profile(text, "learned", self._name)], {})
+            own = parse_profile(text, "learned", self._name)
+            profile = self._library.complete([own], {})
             selection = select_profile(
                 self._options, profile, ("learned",), self._tree, self._source.packages
             )
             excludes = Excludes(self._tree, profile.exclude, named_literally(profile))
             paths = frozenset(entry.path for entry in selection.entries)
-            self._selected = text, selection, Known(paths, profile, excludes)
+            filled = frozenset(one.path for one in own.directories if one.mode is not None)
+            self._selected = text, selection, Known(paths, profile, excludes, filled)
         return self._selected
 
     def _warnings(self, lesson: Lesson) -> Iterator[str]:
