@@ -215,7 +215,7 @@ def packaged(machine: Live) -> Live:
     machine.write("/usr/bin/pkgadm", PKGADM, 0o755)
     machine.write("/var/log/code", "0")
     machine.write("/profiles/late.toml", 'packages = ["TRIBlate"]\n')
-    for program in ("/sbin/init", "/usr/bin/getent"):
+    for program in ("/sbin/init", "/sbin/sh"):
         machine.write(program, "#!/bin/sh\n", 0o755)
     return machine
 
