@@ -73,6 +73,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     said["error"] = {key: said["refused"][key] for key in ("error", "format")}
     say("plan", "plan", profile)
     say("populate", "populate", zone, profile)
+    profile.write_text(PROFILE.replace("0755", "0700"))
+    say("dry", "populate", zone, profile, "--dry-run")
+    said["populate-dry-run"] = {key: said["dry"][key] for key in ("format", "zones")}
+    profile.write_text(PROFILE)
     say("explain", "explain", zone, "/usr/bin/env")
     say("closure", "closure", "/bin/sh", "/usr/bin/env", "--modules")
     say("status", "status", zone)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partialroot.cli import arguments, documents, messages, reports, show
-from partialroot.cli.common import code, finish, say_outcomes, zonepaths
+from partialroot.cli.common import code, finish, say_outcomes, zone_documents, zonepaths
 from partialroot.errors import UsageError
 from partialroot.model import Plan
-from partialroot.pipeline import planning, populating
+from partialroot.pipeline import planning, populating, previewing
 from partialroot.pipeline.grouping import Asked
 from partialroot.pipeline.populating import Wanted
+from partialroot.pipeline.previewing import Previewed
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.workers import allowed_cores
 from partialroot.pipeline.zones import Outcome
@@ -43,7 +44,7 @@ def populate(args: Namespace) -> int:
     options = _options(args)
     wanted = _wanted(args, options)
     if args.dry_run:
-        return _show_plans(args, lambda: populating.dry_run(options, wanted))
+        return _show_plans(args, lambda: previewing.preview(options, wanted))
     with messages.progress("populating") as tell:
         done = populating.populate(options, wanted, workers=args.jobs or allowed_cores(), tell=tell)
     booted = _boot(args, done.zones)
@@ -90,21 +91,25 @@ def plan(args: Namespace) -> int:
     for word in args.words:
         if word.startswith("/") and not word.endswith(".toml"):
             raise UsageError("plan takes profiles only", path=word, hint=f"populate --dry-run {word} ...")
-    return _show_plans(args, lambda: populating.dry_run(_options(args), (), args.words))
+    return _show_plans(args, lambda: previewing.only_plan(_options(args), args.words))
 
 
-def _show_plans(args: Namespace, make: Callable[[], Sequence[Plan]]) -> int:
+def _show_plans(args: Namespace, make: Callable[[], Previewed]) -> int:
     from time import monotonic
 
     started = monotonic()
-    plans = make()
+    shown = make()
     if args.json:
-        print(documents.encode(documents.plans_document(plans, False, monotonic() - started)))
+        plan = documents.plans_document(shown.plans, False, monotonic() - started)
+        about = zone_documents("preview", shown.zones, documents.preview_document) if shown.zones else {}
+        print(documents.encode({**plan, **about}))
     else:
-        for plan in plans:
-            reports.print_plan(plan)
-    _say_plans(args, plans)
-    return 0
+        for one in shown.plans:
+            reports.print_plan(one)
+        reports.print_previews(shown.zones)
+    _say_plans(args, shown.plans)
+    say_outcomes(shown.zones)
+    return code(shown.zones)
 
 
 def _say_plans(args: Namespace, plans: Sequence[Plan]) -> None:

@@ -17,6 +17,7 @@ from partialroot.model import (
     Method,
     Plan,
     Profile,
+    Record,
     Start,
     TextWish,
 )
@@ -27,8 +28,10 @@ if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.pipeline.inspecting import ZoneStatus
     from partialroot.pipeline.learning import Result
     from partialroot.pipeline.populating import Populated
+    from partialroot.pipeline.previewing import Preview
     from partialroot.pipeline.refreshing import Refreshed
     from partialroot.pipeline.zones import Outcome
+    from partialroot.zone.change import Brought
     from partialroot.zone.explain import Step
 
 Document = dict[str, Any]
@@ -82,6 +85,15 @@ _NOT_REFRESHED: Document = {
 # What is said of a zone to which a verb could do nothing.
 _NOTHING_DONE: Mapping[str, Document] = {
     "populate": {"changed": False, "booted": None},
+    "preview": {
+        "changed": False,
+        "image": {"before": None, "after": None},
+        "added": None,
+        "removed": None,
+        "modified": None,
+        "kept": None,
+        "before": None,
+    },
     "verify": {"findings": None},
     "audit": {"findings": None},
     "mount": {"changed": False, "mounts": []},
@@ -138,6 +150,7 @@ def entry_document(action: Action) -> Document:
         "gid": entry.gid,
         "size": entry.size,
         "target": entry.target,
+        "sha256": action.content.sha256 if action.content else None,
         "layer": str(entry.layer),
         "method": str(action.method),
         "why": action.why,
@@ -295,10 +308,34 @@ def status_document(status: "ZoneStatus") -> Document:
 
 def refreshed_document(done: "Refreshed") -> Document:
     """Describe what a refresh or rollback did to a zone, or would do."""
-    brought = done.brought
+    return {"changed": done.changed, "staged": done.staged, **_brought(done.brought)}
+
+
+def preview_document(shown: "Preview") -> Document:
+    """Describe what a populate would do to a zone; all of a new one is the plan's."""
+    if shown.brought is None:
+        return {**_NOTHING_DONE["preview"], "changed": shown.changed}
+    before = [record_document(record) for record in shown.before]
+    return {"changed": shown.changed, **_brought(shown.brought), "before": before}
+
+
+def record_document(record: Record) -> Document:
+    """Describe what was measured of a path, in the words that a plan has for it."""
     return {
-        "changed": done.changed,
-        "staged": done.staged,
+        "path": record.path,
+        "type": str(record.type),
+        "mode": f"{record.mode:04o}",
+        "uid": record.uid,
+        "gid": record.gid,
+        "size": record.size,
+        "target": record.target,
+        "sha256": record.sha256,
+        "method": str(record.method),
+    }
+
+
+def _brought(brought: "Brought") -> Document:
+    return {
         "image": {"before": brought.digests[0], "after": brought.digests[1]},
         "added": list(brought.added),
         "removed": list(brought.removed),

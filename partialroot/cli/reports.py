@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.host.linux.boot import Booted
     from partialroot.pipeline.inspecting import ZoneStatus
     from partialroot.pipeline.populating import Populated
+    from partialroot.pipeline.previewing import Preview
+    from partialroot.pipeline.zones import Outcome
     from partialroot.zone.explain import Step
 
 
@@ -37,6 +39,15 @@ def print_plan(plan: Plan, *, verbose: bool = True) -> None:
             ),
         )
     show.line(summary(plan))
+
+
+def print_previews(zones: "Iterable[Outcome[Preview]]") -> None:
+    """Print a line for each zone: whether the plan would change it."""
+    for one in zones:
+        if one.value is not None:
+            new = one.value.changed and one.value.brought is None
+            would = "would be built" if new else "would change" if one.value.changed else "nothing to do"
+            show.line(f"{one.zonepath}: {would}")
 
 
 def summary(plan: Plan) -> str:

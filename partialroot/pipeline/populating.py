@@ -48,20 +48,6 @@ class Populated(NamedTuple):
         return any(zone.value for zone in self.zones)
 
 
-def dry_run(options: Options, wanted: Sequence[Wanted], profiles: Sequence[str] = ()) -> tuple[Plan, ...]:
-    """Return the plans, with every refusal that needs no effect; nothing is touched.
-
-    Without any zone, the plan of ``profiles``.
-    """
-    check_store(options.store)
-    zones = [(_check(options, one.zonepath), one.asked) for one in wanted]
-    with reading(options) as seen:
-        planner = Planner(seen, zones, suppliers=False)
-        asked = [one for _, one in zones] or [Asked(tuple(profiles), options.parameters, options.address)]
-        plans = [planner.plan(one).plan for one in asked]
-    return tuple({plan.profiles: plan for plan in reversed(plans)}.values())[::-1]
-
-
 def populate(
     options: Options,
     wanted: Sequence[Wanted],
@@ -84,7 +70,7 @@ def populate(
         raise refused[0].error or AssertionError
     with reading(options) as seen:
         planner = Planner(seen, [(Path(place), one) for place, one in places.items()])
-        plans = _plans(planner, places.values())
+        plans = plans_for(planner, places.values())
         first = {one.profiles: place for place, one in places.items()}.values()
         store = Store(options.store)
         begin = partial(_populating, store, seen, planner, places)
@@ -92,7 +78,7 @@ def populate(
     return Populated(plans, (*refused, *built), time.monotonic() - started)
 
 
-def _plans(planner: Planner, wanted: Iterable[Asked]) -> tuple[Plan, ...]:
+def plans_for(planner: Planner, wanted: Iterable[Asked]) -> tuple[Plan, ...]:
     """Return a plan for each set of profiles; where there is none at all, raise why."""
     plans: dict[tuple[str, ...], Plan] = {}
     errors = []
@@ -109,6 +95,14 @@ def _plans(planner: Planner, wanted: Iterable[Asked]) -> tuple[Plan, ...]:
 
 def _check(options: Options, zonepath: str) -> Path:
     """Refuse early what can be told before anything is planned; under the lock it is asked again."""
+    path = check_place(options, zonepath)
+    if not journal.is_under_way(options.store, path):
+        refuse_running(path)
+    return path
+
+
+def check_place(options: Options, zonepath: str) -> Path:
+    """Refuse a place where no zone of ours is or can be made; a zone that is there may run."""
     path = check_zonepath(zonepath, source=options.source, store=options.store)
     if not journal.is_under_way(options.store, path):
         _ours_or_vacant(path)
@@ -118,14 +112,13 @@ def _check(options: Options, zonepath: str) -> Path:
 def _ours_or_vacant(zonepath: Path) -> Receipt | None:
     """Return the receipt of the zone that is there, None where a new one may be made.
 
-    Raises ZonepathError for a place with something that is not ours, BusyError for a zone that runs.
+    Raises ZonepathError for a place with something that is not ours.
     """
     receipt = receipts.read(zonepath)
     if receipt is None:
         check_vacant(zonepath)
     else:
         refuse_branded(zonepath, "brings it up to date whenever it is made ready")
-        refuse_running(zonepath)
     return receipt
 
 
@@ -143,6 +136,7 @@ def _populating(
     with opened(store, place, plan.platform, lost_owners, shared) as (site, notes):
         request = asked.options(options).request(asked.profiles, plan.platform)
         old, config = _ours_or_vacant(place), config_of(plan, place)
+        refuse_running(place)
         if old is None:
             made, changed = (yield from apply.creating(plan, site, request, config)), True
         else:

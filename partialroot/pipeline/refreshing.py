@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.errors import BusyError, NoReceiptError, PartialRootError, StoreError
-from partialroot.model import Receipt, Record, Request
+from partialroot.errors import BusyError, PartialRootError, StoreError
+from partialroot.model import Receipt, Request
+from partialroot.pipeline.comparing import Comparison, manifest_of
 from partialroot.pipeline.planning import Planned, make_plan
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.zones import (
@@ -25,8 +26,7 @@ from partialroot.zone import apply, difference, fs, journal
 from partialroot.zone.change import Brought, Change
 from partialroot.zone.difference import Difference
 from partialroot.zone.image import ensure_image, release_image
-from partialroot.zone.receipt import read_manifest
-from partialroot.zone.site import Site, dump_config, image_path
+from partialroot.zone.site import Site, image_path
 from partialroot.zone.store import Registered, Store
 
 READY = "refreshes it whenever it is made ready"
@@ -83,7 +83,7 @@ class _Group:
         self._store = Store(store)
         self._planned = planned
         self._request = request
-        self._shared: dict[str | None, Difference] = {}
+        self._comparison = Comparison(planned)
 
     def show(self, zonepath: str) -> Outcome[Refreshed]:
         """Tell what a refresh would do, without any effect."""
@@ -91,7 +91,7 @@ class _Group:
         if journal.is_under_way(self._store.root, path):
             raise BusyError("work on it was interrupted, or is under way", path=zonepath)
         old, site = self._receipt(path), Site(self._store, path, None, self._planned.lost_owners)
-        found = self._needed(site, old)
+        found = self._comparison.needed(site, old.request, old)
         if found is None:
             return Outcome(zonepath, Refreshed(False, False, _nothing(old)))
         return Outcome(zonepath, Refreshed(True, _lives(path), found))
@@ -107,7 +107,7 @@ class _Group:
 
             def tell(change: Change) -> None:
                 change.verb = "refresh"
-                found.append(change.brought(self._between_images(old)))
+                found.append(change.brought(self._comparison.between_images(old)))
 
             changed = apply.update(plan, site, old.request, config_of(plan, path), old, tell)
             _unstage(site)
@@ -123,7 +123,7 @@ class _Group:
 
     def _stage(self, site: Site, old: Receipt) -> Refreshed:
         """Build the image, and note that the zone waits for it, unless nothing would change."""
-        found = self._needed(site, old)
+        found = self._comparison.needed(site, old.request, old)
         if found is None:
             _unstage(site)
             return Refreshed(False, False, _nothing(old))
@@ -144,38 +144,9 @@ class _Group:
         for one in known.waiting:
             release_image(site.store, Path(one))
 
-    # --- what differs -------------------------------------------------------------------------------
-
-    def _needed(self, site: Site, old: Receipt) -> Brought | None:
-        """Return what bringing the zone to the plan comes to; None if it is what the plan says."""
-        plan, shared = self._planned.plan, self._between_images(old)
-        if set(old.mounts) != set(plan.tops):  # what is mounted hides what the plan is about
-            private = difference.private(plan, old, self._planned.lost_owners)
-            return Brought((old.digest, plan.digest), *(shared + private), kept=())
-        config = config_of(plan, site.zonepath)
-        change = Change(plan, site, old.request, None if config is None else dump_config(config), old)
-        return None if change.is_nothing else change.brought(shared)
-
-    def _between_images(self, old: Receipt) -> Difference:
-        plan = self._planned.plan
-        if old.image == image_path(plan):
-            return Difference()
-        if old.image not in self._shared:
-            records = _manifest(old.image)
-            self._shared[old.image] = difference.shared(plan, records, self._planned.lost_owners)
-        return self._shared[old.image]
-
 
 def _nothing(old: Receipt) -> Brought:
     return Brought((old.digest, old.digest), (), (), (), ())
-
-
-def _manifest(image: str | None) -> tuple[Record, ...]:
-    """Return what is in an image, nothing if that cannot be read: then all of it is new."""
-    try:
-        return read_manifest(Path(image)) if image else ()
-    except NoReceiptError:
-        return ()
 
 
 def _lives(zonepath: Path) -> bool:
@@ -259,4 +230,4 @@ def _roll_back(store: Store, zonepath: str) -> Outcome[Refreshed]:
 
 def _between(before: str | None, after: str | None) -> Difference:
     """Return what differs between two images."""
-    return difference.between(_manifest(before), _manifest(after))
+    return difference.between(manifest_of(before), manifest_of(after))

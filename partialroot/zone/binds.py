@@ -82,6 +82,11 @@ class LinuxBinds:
             fs.announce("unbind", top)
             mounts.unbind(zonepath / "root", top)
 
+    def missing(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
+        """Return the tops that :meth:`up` would mount."""
+        states = self._states(zonepath, binds)
+        return tuple(top for top, state in states.items() if state != "present")
+
     def foreign(self, zonepath: Path, binds: Binds | None) -> tuple[str, ...]:
         """Return the mount points below the zonepath that are none of ours, the deepest first."""
         ours = {f"{zonepath}/root{top}" for top in (binds.tops if binds else ())}

@@ -1,0 +1,49 @@
+"""What a plan would change of zones that are there: looked at, without any effect."""
+
+from pathlib import Path
+
+from partialroot.errors import NoReceiptError
+from partialroot.model import Receipt, Record, Request
+from partialroot.pipeline.planning import Planned
+from partialroot.pipeline.zones import config_of
+from partialroot.zone import difference
+from partialroot.zone.change import Brought, Change
+from partialroot.zone.difference import Difference
+from partialroot.zone.receipt import read_manifest
+from partialroot.zone.site import Site, dump_config, image_path
+
+
+class Comparison:
+    """Zones beside a plan; those that share an image share what differs from it."""
+
+    def __init__(self, planned: Planned) -> None:
+        self._planned = planned
+        self._shared: dict[str | None, Difference] = {}
+
+    def needed(self, site: Site, request: Request, old: Receipt) -> Brought | None:
+        """Return what bringing a zone to the plan comes to; None if it is what the plan says."""
+        plan, shared = self._planned.plan, self.between_images(old)
+        if set(old.mounts) != set(plan.tops):  # what is mounted hides what the plan is about
+            private = difference.private(plan, old, self._planned.lost_owners)
+            return Brought((old.digest, plan.digest), *(shared + private), kept=())
+        config = config_of(plan, site.zonepath)
+        change = Change(plan, site, request, None if config is None else dump_config(config), old)
+        return None if change.is_nothing else change.brought(shared)
+
+    def between_images(self, old: Receipt) -> Difference:
+        """Return what differs between a zone's image and the plan's."""
+        plan = self._planned.plan
+        if old.image == image_path(plan):
+            return Difference()
+        if old.image not in self._shared:
+            records = manifest_of(old.image)
+            self._shared[old.image] = difference.shared(plan, records, self._planned.lost_owners)
+        return self._shared[old.image]
+
+
+def manifest_of(image: str | None) -> tuple[Record, ...]:
+    """Return what is in an image, nothing if that cannot be read: then all of it is new."""
+    try:
+        return read_manifest(Path(image)) if image else ()
+    except NoReceiptError:
+        return ()

@@ -1,0 +1,110 @@
+"""plan and populate --dry-run: the plans, and what they would change of each zone, without any effect."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from partialroot.errors import BusyError
+from partialroot.model import Plan, Receipt, Record
+from partialroot.pipeline.comparing import Comparison, manifest_of
+from partialroot.pipeline.grouping import Asked, Planner
+from partialroot.pipeline.planning import make_plan
+from partialroot.pipeline.populating import Wanted, check_place, plans_for
+from partialroot.pipeline.sources import Options, reading
+from partialroot.pipeline.zones import Outcome, each, refuse_running
+from partialroot.zone import journal
+from partialroot.zone import receipt as receipts
+from partialroot.zone.binds import LinuxBinds
+from partialroot.zone.change import Brought
+from partialroot.zone.journal import Binds
+from partialroot.zone.site import Site
+from partialroot.zone.store import Store, check_store
+
+
+class Preview(NamedTuple):
+    """Whether a zone would change, and how; ``brought`` is None for one that is not there yet.
+
+    ``before`` has the records of what would be replaced or removed.
+    """
+
+    changed: bool
+    brought: Brought | None
+    before: tuple[Record, ...]
+
+
+class Previewed(NamedTuple):
+    """What one populate would do: a plan for each set of profiles, and for each zone what would change."""
+
+    plans: tuple[Plan, ...]
+    zones: tuple[Outcome[Preview], ...]
+
+
+def only_plan(options: Options, profiles: Sequence[str]) -> Previewed:
+    """Return the plan of some profiles, for no zone."""
+    check_store(options.store)
+    with reading(options) as seen:
+        return Previewed((make_plan(seen, profiles, (), suppliers=False).plan,), ())
+
+
+def preview(options: Options, wanted: Sequence[Wanted]) -> Previewed:
+    """Return what a populate would do, with every refusal that needs no effect.
+
+    Raises what concerns all zones; the error of one zone is in its outcome. A zone that runs has both: what
+    would change, and that it cannot be changed now.
+    """
+    check_store(options.store)
+    asked = {one.zonepath: one.asked for one in wanted}
+    checked = each(asked, lambda one: Outcome(one, check_place(options, one)))
+    refused = [Outcome[Preview](one.zonepath, error=one.error) for one in checked if one.error]
+    places = {str(one.value): asked[one.zonepath] for one in checked if one.value is not None}
+    if refused and not places:
+        raise refused[0].error or AssertionError
+    with reading(options) as seen:
+        looking = _Looking(seen, places)
+        return Previewed(plans_for(looking.planner, places.values()), (*refused, *each(places, looking.look)))
+
+
+class _Looking:
+    """Looks at the zones of one command, what is asked of each given by its zonepath."""
+
+    def __init__(self, options: Options, places: Mapping[str, Asked]) -> None:
+        self._options, self._places = options, places
+        self.planner = Planner(options, [(Path(place), one) for place, one in places.items()])
+        self._comparisons: dict[object, Comparison] = {}
+
+    def look(self, zonepath: str) -> Outcome[Preview]:
+        """Return what would change of a zone."""
+        path, asked = Path(zonepath), self._places[zonepath]
+        planned = self.planner.plan(asked)
+        old = receipts.read(path)
+        if old is None or journal.is_under_way(self._options.store, path):
+            return Outcome(zonepath, Preview(True, None, ()))
+        request = asked.options(self._options).request(asked.profiles, planned.plan.platform)
+        site = Site(Store(self._options.store), path, None, planned.lost_owners)
+        found = self._comparisons.setdefault(asked.key, Comparison(planned)).needed(site, request, old)
+        changed = found is not None or _lacks_mounts(path, old)
+        brought = found or Brought((old.digest, old.digest), (), (), (), ())
+        return Outcome(zonepath, Preview(changed, brought, tuple(_before(old, brought))), _running(path))
+
+
+def _before(old: Receipt, brought: Brought) -> Iterator[Record]:
+    """Yield the records of what would be replaced or removed."""
+    paths = {*brought.removed, *brought.changed}
+    if paths:
+        records = (*old.entries, *manifest_of(old.image))
+        yield from (record for record in records if record.path in paths)
+
+
+def _lacks_mounts(zonepath: Path, old: Receipt) -> bool:
+    """Whether the shared layer is not up, as after a reboot: a populate brings it back."""
+    if old.image is None or not old.mounts:
+        return False
+    return bool(LinuxBinds().missing(zonepath, Binds(old.image, old.mounts)))
+
+
+def _running(zonepath: Path) -> BusyError | None:
+    try:
+        refuse_running(zonepath)
+    except BusyError as error:
+        return error
+    return None
