@@ -158,6 +158,20 @@ def test_a_command_is_run_where_a_zone_would_run_it(out: Path, scratch: Path) ->
     check(out)
 
 
+def test_a_start_goes_only_where_it_must(out: Path, scratch: Path) -> None:
+    """A directory that is listed is reason enough; that a shell looks where it is, is none."""
+    ours = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    app = script(scratch / "app/run", "cat /etc/services\n")
+    for command, start in (
+        ([str(app)], [str(app)]),
+        (["ls"], ["/usr/bin/env", "-C", str(scratch), "/usr/bin/ls"]),
+    ):
+        words = [sys.executable, "-m", "partialroot", "learn", "--out", str(out), "--", *command]
+        subprocess.run(words, check=True, env=ours, cwd=scratch, capture_output=True)
+        assert said(out)["start"]["command"] == start
+        out.unlink()
+
+
 @pytest.fixture
 def server(scratch: Path) -> Callable[[int], list[str]]:
     (scratch / "app").mkdir()
@@ -292,6 +306,18 @@ def test_profiles_to_build_on(out: Path) -> None:
     learn(out, "--uses", "shell", "--", "bash", "-c", "grep -c . /etc/services")
     assert said(out)["uses"] == ["shell"] and said(out)["programs"] == ["bash"]
     check(out)
+
+
+def test_what_only_a_used_profile_excludes_is_named_if_it_is_needed(out: Path, scratch: Path) -> None:
+    manifests = scratch / "manifests"
+    manifests.mkdir(mode=0o700)
+    (manifests / "lean.toml").write_text('uses = ["base"]\nexclude = ["/etc/services", "/etc/protocols"]\n')
+    used = ("--manifests", manifests, "--uses", "lean")
+    learn(out, *used, "--", "cat", "/etc/services")
+    assert said(out)["files"] == ["/etc/services"]
+    out.write_text(out.read_text().replace("[start]", 'exclude = ["/etc/protocols"]\n[start]'))
+    learn(out, *used, "--merge", out, "--", "cat", "/etc/services", "/etc/protocols")
+    assert said(out)["files"] == ["/etc/services"]
 
 
 def test_traces_made_elsewhere(out: Path, source: Path, scratch: Path) -> None:

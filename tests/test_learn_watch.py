@@ -1,11 +1,17 @@
 """``verify --watch``: what a zone looks for in vain, and that nothing else is told."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command import Done, partialroot
+from command import CHECKOUT, Done, partialroot
 from needs import needs
 from test_learn_lines import TOPS, make
 
@@ -124,6 +130,36 @@ class TestZones:
             assert "the zone is running" in done.err and zone_processes(watched.path / "root")
         finally:
             partialroot("halt", "--grace", "0", watched.path, "--store", store)
+
+    @pytest.mark.parametrize("runtime", ["runc", "chroot"])
+    def test_without_a_tracer_nothing_runs(
+        self, zone: Zone, store: Path, scratch: Path, runtime: str
+    ) -> None:
+        watched, commands = zone("cat /etc/services"), scratch / "commands"
+        commands.mkdir()
+        for name in ("runc", "chroot", "env", "setpriv", "mount"):
+            (commands / name).symlink_to(str(shutil.which(name)))
+        words = ("verify", "--watch", watched.path, "--runtime", runtime, "--store", store)
+        done = partialroot(*words, code=2, before=("env", f"PATH={commands}"))
+        assert "strace is not installed" in done.err and not zone_processes(watched.path / "root")
+
+    def test_an_interrupt_ends_the_watch_and_its_findings_are_told(self, zone: Zone, store: Path) -> None:
+        watched = zone("cat /etc/services")
+        words = ["verify", "--watch", str(watched.path), "--store", str(store), "--for", "60"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "partialroot", *words],
+            env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        end = time.monotonic() + 20
+        while not any("sleep" in one.command for one in zone_processes(watched.path / "root")):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert "/etc/services" in process.communicate(timeout=30)[0] and process.returncode == 5
+        assert not zone_processes(watched.path / "root")
 
     def test_options_of_watch_alone(self, zone: Zone, store: Path) -> None:
         done = partialroot("verify", "/zone", "--probe", "true", "--store", store, code=2)

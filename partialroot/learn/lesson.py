@@ -21,6 +21,8 @@ from partialroot.source.tree import Tree
 
 PASSWD, GROUP = RootPath("/etc/passwd"), RootPath("/etc/group")
 PAM = RootPath("/etc/pam.d")
+# They look at the directory that they are in, whatever it is to them.
+_SHELLS = frozenset({"sh", "dash", "bash", "ksh", "ksh93", "zsh", "busybox"})
 _LOOPBACK = re.compile(r"127\.|::1$|::ffff:127\.")
 
 
@@ -260,7 +262,10 @@ def _has_port(word: str, port: int) -> bool:
 
 def _uses_directory(directory: str, command: Sequence[str], needs: Needs, trace: Trace) -> bool:
     used = {*needs.files, *needs.programs, *needs.changed} - {RootPath(word) for word in command}
-    return any(path.parent == directory or path in trace.relative for path in used)
+    if any(path.parent == directory or path in trace.relative for path in used):
+        return True
+    looked = needs.directories.get(RootPath(directory))
+    return looked is not None and any(name.rpartition("/")[2] not in _SHELLS for name in looked.programs)
 
 
 def _in(directory: str, words: tuple[str, ...], platform: str) -> tuple[str, ...]:

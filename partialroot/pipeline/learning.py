@@ -219,7 +219,8 @@ class _Study:
             selection = select_profile(
                 self._options, profile, ("learned",), self._tree, self._source.packages
             )
-            excludes = Excludes(self._tree, profile.exclude, named_literally(profile))
+            # What only those exclude that it uses, it may name all the same (profiles.compose).
+            excludes = Excludes(self._tree, own.exclude, named_literally(own))
             paths = frozenset(entry.path for entry in selection.entries)
             filled = frozenset(one.path for one in own.directories if one.mode is not None)
             self._selected = text, selection, Known(paths, profile, excludes, filled)

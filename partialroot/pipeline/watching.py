@@ -1,7 +1,7 @@
 """verify --watch: run a zone under watch, and tell what it looked for in vain though the source has it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +70,8 @@ def _run(zonepath: Path, receipt: Receipt, wish: Watch) -> tuple[Trace, BootErro
                 address=receipt.request.address,
                 watch=lambda name, pid: watched.append((name, stack.enter_context(tracing.following(pid)))),
             )
-            _exercise(zonepath, booted.pid, watched[-1][1], wish.exercise)
+            with suppress(KeyboardInterrupt):  # from the keyboard: it was exercised enough
+                _exercise(zonepath, booted.pid, watched[-1][1], wish.exercise)
         except BootError as error:
             if not watched:
                 raise
