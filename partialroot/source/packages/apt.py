@@ -8,7 +8,7 @@ too, programs are looked up in them. All of this only makes a hint: a list that 
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from partialroot.source.tree import Tree
 LISTS = RootPath("/var/lib/apt/lists")
 
 _APT_HELPER = "/usr/lib/apt/apt-helper"
-_LONGEST_LINE = 1 << 16
+_BLOCK = 1 << 20
 _MOST_BYTES = 1 << 30
 _PACKAGES = re.compile(r".*_Packages(\.[a-z0-9]+)?")
 _COMMANDS = re.compile(r".*_cnf_Commands-[^.]*(\.[a-z0-9]+)?")
+_PACKAGE_FIELDS = re.compile(rb"\n(Package|Provides): ([^\n]+)")
+_COMMAND_FIELDS = re.compile(rb"\n(name|commands): ([^\n]+)")
 _SONAME = re.compile(r"[^/\s]+\.so(\.[0-9A-Za-z.+~-]+)?")
 
 
@@ -52,64 +54,75 @@ class AptLists:
 
     def program(self, name: str) -> str | None:
         """Return the package that has a command called ``name``, or is called so, or provides it."""
-        return self._commands.get(name) or self._packages.get(name)
+        return self._commands.get(name) or self._package(name)
 
     def library(self, soname: str) -> str | None:
         """Return the package of a shared library."""
-        return next(filter(None, map(self._packages.get, library_packages(soname))), None)
+        return next(filter(None, map(self._package, library_packages(soname))), None)
+
+    def _package(self, name: str) -> str | None:
+        """Return the package to install for a name; a package of that very name comes first."""
+        names, providing = self._packages
+        wanted = os.fsencode(name)
+        if wanted in names:
+            return name
+        for package, provided in providing:
+            if wanted in provided and wanted in map(_without_version, provided.split(b",")):
+                return _text(package)
+        return None
 
     @cached_property
-    def _packages(self) -> dict[str, str]:
-        """The package to install for each name; a package of that very name comes first."""
-        real: dict[str, str] = {}
-        provided: dict[str, str] = {}
-        package = ""
-        for field, value in self._fields(_PACKAGES):
+    def _packages(self) -> tuple[set[bytes], list[tuple[bytes, bytes]]]:
+        """The names of all packages, and those that provide others with what they say of that."""
+        names: set[bytes] = set()
+        providing: list[tuple[bytes, bytes]] = []
+        package = b""
+        for field, value in self._fields(_PACKAGES, _PACKAGE_FIELDS):
             if field == b"Package":
-                package = _text(value)
-                real[package] = package
-            elif field == b"Provides":
-                for name in value.split(b","):
-                    provided.setdefault(_text(name.partition(b"(")[0]), package)
-        return provided | real
+                package = value.strip()
+                names.add(package)
+            else:
+                providing.append((package, value))
+        return names, providing
 
     @cached_property
     def _commands(self) -> dict[str, str]:
         """The package of each command."""
         found: dict[str, str] = {}
         package = ""
-        for field, value in self._fields(_COMMANDS):
+        for field, value in self._fields(_COMMANDS, _COMMAND_FIELDS):
             if field == b"name":
                 package = _text(value)
             elif field == b"commands":
                 found.update(dict.fromkeys(map(_text, value.split(b",")), package))
         return found
 
-    def _fields(self, kind: re.Pattern[str]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield name and value of the fields in all lists of a kind."""
+    def _fields(self, kind: re.Pattern[str], fields: re.Pattern[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield name and value of some fields in all lists of a kind."""
         for name in filter(kind.fullmatch, self._tree.names(LISTS)):
-            for line in self._lines(LISTS / name):
-                field, colon, value = line.partition(b": ")
-                if colon:
-                    yield field, value
+            for lines in self._blocks(LISTS / name):
+                yield from fields.findall(lines)
 
-    def _lines(self, path: RootPath) -> Iterator[bytes]:
-        """Yield the lines of a list, up to a gigabyte and as far as it can be read."""
+    def _blocks(self, path: RootPath) -> Iterator[bytes]:
+        """Yield blocks of whole lines, each after its newline: up to a gigabyte, as far as it can be read.
+
+        To search blocks for fields takes a tenth of the time of looking at each of a million lines.
+        """
         import lzma
         import zlib
 
-        left = _MOST_BYTES
-        with ExitStack() as stack:
-            try:
-                readline = self._open(path, stack)
-                while left > 0 and (line := readline(_LONGEST_LINE)):
-                    left -= len(line)
-                    yield line
-            except (SourceError, OSError, EOFError, lzma.LZMAError, zlib.error):
-                return
+        begun, left = b"\n", _MOST_BYTES
+        with ExitStack() as stack, suppress(SourceError, OSError, EOFError, lzma.LZMAError, zlib.error):
+            read = self._open(path, stack)
+            while left > 0 and (block := read(_BLOCK)):
+                left -= len(block)
+                lines, newline, rest = (begun + block).rpartition(b"\n")
+                yield lines
+                begun = newline + rest[:_BLOCK]
+        yield begun
 
     def _open(self, path: RootPath, stack: ExitStack) -> Callable[[int], bytes]:
-        """Return what reads a line (of limited length) of a list, compressed or not."""
+        """Return what reads so many bytes of a list, compressed or not."""
         form = os.path.splitext(path)[1]
         if form in (".lz4", ".zst"):
             return self._decompressed(path, stack)
@@ -117,12 +130,12 @@ class AptLists:
         if form == ".gz":
             import gzip
 
-            return stack.enter_context(gzip.open(file)).readline
+            return stack.enter_context(gzip.open(file)).read
         if form == ".xz":
             import lzma
 
-            return stack.enter_context(lzma.open(file)).readline
-        return file.readline
+            return stack.enter_context(lzma.open(file)).read
+        return file.read
 
     def _decompressed(self, path: RootPath, stack: ExitStack) -> Callable[[int], bytes]:
         """Let apt decompress what Python cannot, if the list is this system's own."""
@@ -134,7 +147,11 @@ class AptLists:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         output = stack.enter_context(process).stdout
         assert output is not None  # it was asked for
-        return output.readline
+        return output.read
+
+
+def _without_version(provided: bytes) -> bytes:
+    return provided.partition(b"(")[0].strip()
 
 
 def _text(value: bytes) -> str:
