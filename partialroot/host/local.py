@@ -29,6 +29,15 @@ def zone_processes(root: Path) -> tuple[Process, ...]:
     return of_linux.zone_processes(root)
 
 
+def is_mount_point(directory: Path) -> bool:
+    """Whether something is mounted on a directory; on illumos stat(2) would not show a loopback (4.1)."""
+    if is_illumos():
+        from partialroot.host.illumos import mnttab
+
+        return mnttab.read().at(directory) is not None
+    return os.path.ismount(directory)
+
+
 def is_shown(directory: Path) -> bool:
     """Whether a directory, or something below it, is mounted somewhere: then it must not go yet."""
     if is_illumos():

@@ -10,7 +10,7 @@ from partialroot.host.process import Process
 from partialroot.model import Finding, Receipt
 from partialroot.paths import RootPath
 from partialroot.pipeline import live
-from partialroot.pipeline.zones import Outcome, each, looked_at, need_receipt
+from partialroot.pipeline.zones import Outcome, each, looked_at, need_receipt, refuse_unmounted
 from partialroot.zone import receipt as receipts
 from partialroot.zone.audit import audit as audit_zone
 from partialroot.zone.explain import Step
@@ -36,6 +36,7 @@ def verify(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]
     def one(zonepath: str) -> Outcome[list[Finding]]:
         with looked_at(store, Path(zonepath)) as notes:
             receipt = need_receipt(Path(zonepath))
+            refuse_unmounted(Path(zonepath))
             return Outcome(zonepath, verify_zone(Path(zonepath), receipt, images), notes=notes)
 
     return each(zonepaths, one)
@@ -48,9 +49,9 @@ def audit(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]]
     def one(zonepath: str, known: Known) -> Outcome[list[Finding]]:
         path = Path(zonepath)
         with looked_at(store, path) as notes:
-            found = audit_zone(
-                path, need_receipt(path), store, [other for other in others if other != path], known
-            )
+            receipt = need_receipt(path)
+            refuse_unmounted(path)
+            found = audit_zone(path, receipt, store, [other for other in others if other != path], known)
             return Outcome(zonepath, found, notes=notes)
 
     with live.views(store) as views:
@@ -90,18 +91,20 @@ def _waits(store: Store | None, zonepath: str) -> bool:
 
 
 def _status_of(zonepath: Path, known: Known, under_way: bool, waits: bool) -> ZoneStatus:
-    receipt: Receipt | PartialRootError | None
+    receipt: Receipt | None = None
+    judged: Receipt | PartialRootError | None
     try:
-        receipt = receipts.read(zonepath)
+        judged = receipt = receipts.read(zonepath)
+        refuse_unmounted(zonepath)
     except PartialRootError as error:
-        receipt = error
-    found, because = state_of(zonepath, receipt, known)
+        judged = error
+    found, because = state_of(zonepath, judged, known)
     if waits and found in ("current", "stale"):
         found, because = "stale", ("a refresh is staged: it will be done at the next boot", *because)
     if under_way:
         found, because = "broken", ("work on it was interrupted, or is under way", *because)
     root = zonepath / "root"
     processes = zone_processes(root) if root.is_dir() else ()
-    exists = under_way or receipt is not None
-    made = (receipt.profiles, receipt.digest) if isinstance(receipt, Receipt) else (None, None)
+    exists = under_way or judged is not None
+    made = (receipt.profiles, receipt.digest) if receipt else (None, None)
     return ZoneStatus(str(zonepath), found, because, processes, exists, *made)

@@ -17,10 +17,12 @@ from partialroot.pipeline.zones import (
     Outcome,
     config_of,
     each,
+    is_branded,
     need_receipt,
     opened,
     refuse_branded,
     refuse_running,
+    refuse_unmounted,
 )
 from partialroot.zone import apply, difference, fs, journal
 from partialroot.zone.change import Brought, Change
@@ -28,8 +30,6 @@ from partialroot.zone.difference import Difference
 from partialroot.zone.image import ensure_image, release_image
 from partialroot.zone.site import Site, image_path
 from partialroot.zone.store import Registered, Store
-
-READY = "refreshes it whenever it is made ready"
 
 
 class Refreshed(NamedTuple):
@@ -57,14 +57,17 @@ def refresh(
 
 def _request(zonepath: Path) -> Request:
     """Return what a zone asks for; a plan does not depend on its address."""
-    refuse_branded(zonepath, READY)
     return need_receipt(zonepath).request._replace(address=None)
 
 
 def _refresh_all(
     store: Path, request: Request, zonepaths: Sequence[str], dry_run: bool
 ) -> tuple[Outcome[Refreshed], ...]:
-    """Do the same for zones that ask for the same: one plan."""
+    """Do the same for zones that ask for the same: one plan. Nothing is newer than a tarball."""
+    if request.is_from_tarball:
+        return each(
+            zonepaths, lambda one: Outcome(one, Refreshed(False, False, _nothing(need_receipt(Path(one)))))
+        )
     try:
         with reading(Options.again(request, store)) as options:
             planned = make_plan(options, request.profiles, [Path(one) for one in zonepaths])
@@ -88,6 +91,7 @@ class _Group:
     def show(self, zonepath: str) -> Outcome[Refreshed]:
         """Tell what a refresh would do, without any effect."""
         path = Path(zonepath)
+        refuse_unmounted(path)
         if journal.is_under_way(self._store.root, path):
             raise BusyError("work on it was interrupted, or is under way", path=zonepath)
         old, site = self._receipt(path), Site(self._store, path, None, self._planned.lost_owners)
@@ -99,6 +103,8 @@ class _Group:
     def refresh(self, zonepath: str) -> Outcome[Refreshed]:
         """Bring a zone to the plan, or stage that."""
         path, plan = Path(zonepath), self._planned.plan
+        if is_branded(path):
+            return self._refresh_branded(path)
         with opened(self._store, path, plan.platform, self._planned.lost_owners) as (site, notes):
             old = self._receipt(path)
             if _lives(path):
@@ -112,6 +118,18 @@ class _Group:
             changed = apply.update(plan, site, old.request, config_of(plan, path), old, tell)
             _unstage(site)
             return Outcome(zonepath, Refreshed(changed, False, (*found, _nothing(old))[0]), notes=notes)
+
+    def _refresh_branded(self, zonepath: Path) -> Outcome[Refreshed]:
+        """Bring a zone of the brand to its source; one that runs is brought to it when it is made ready."""
+        from partialroot.host.illumos.datasets import Datasets
+        from partialroot.pipeline.branded import Branded
+
+        shown = self.show(str(zonepath))
+        if shown.value and shown.value.changed and not shown.value.staged:
+            branded, datasets = Branded(Options.again(self._request, self._store.root)), Datasets(zonepath)
+            branded.adopt(datasets)  # a change that was interrupted is undone
+            branded.refresh(datasets)
+        return shown
 
     def _receipt(self, zonepath: Path) -> Receipt:
         receipt = need_receipt(zonepath)

@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from partialroot.errors import BusyError, ConflictError, NoReceiptError, PartialRootError, UsageError
+from partialroot.errors import (
+    BusyError,
+    ConflictError,
+    NoReceiptError,
+    PartialRootError,
+    UsageError,
+    ZonepathError,
+)
+from partialroot.host import local
 from partialroot.host.local import is_illumos, zone_processes
 from partialroot.model import Plan, Receipt
 from partialroot.zone import apply
@@ -136,10 +144,22 @@ def need_receipt(zonepath: Path) -> Receipt:
     return receipt
 
 
+def is_branded(zonepath: Path) -> bool:
+    """Whether zoneadm(8) has made a zone: then its root is a dataset, one for each boot environment."""
+    return (zonepath / receipts.PER_ROOT).is_dir()
+
+
 def refuse_branded(zonepath: Path, hint: str) -> None:
-    """Raise ConflictError for a zone of the brand: its root is a dataset, and zoneadm(8) keeps its state."""
-    if (zonepath / receipts.PER_ROOT).is_dir():
+    """Raise ConflictError for a zone of the brand: zoneadm(8) keeps its state."""
+    if is_branded(zonepath):
         raise ConflictError("zoneadm has made this zone", path=str(zonepath), hint=f"zoneadm {hint}")
+
+
+def refuse_unmounted(zonepath: Path) -> None:
+    """Raise ZonepathError for a zone of the brand whose root is not mounted: nothing of it is to be seen."""
+    if is_branded(zonepath) and not local.is_mount_point(zonepath / "root"):
+        hint = "zoneadm mounts it: sysboot, ready, boot"
+        raise ZonepathError("its root is not mounted", path=str(zonepath), hint=hint)
 
 
 def config_of(plan: Plan, zonepath: Path) -> Mapping[str, Any] | None:

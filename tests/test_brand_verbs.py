@@ -1,0 +1,66 @@
+"""Zones of the brand, and what partialroot's own verbs say of them and do to them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from branded import ZONEPATH, Branded
+from lifecycle.machine import NEEDS
+from needs import require
+from spaces import mounts_below
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Branded]:
+    require(*NEEDS, "zfs", "busybox")
+    machine = Branded(tmp_path)
+    yield machine
+    machine.close()
+    assert not mounts_below(tmp_path)
+
+
+def asked(machine: Branded, *words: str, code: int | None = 0) -> dict[str, Any]:
+    """Return the first zone that a verb tells of."""
+    zone: dict[str, Any] = json.loads(machine.partialroot(*words, "--json", code=code).out)["zones"][0]
+    return zone
+
+
+def test_a_zone_is_known_and_refreshed_by_hand(machine: Branded) -> None:
+    machine.install_zone()
+    assert asked(machine, "status", "--all")["state"] == "current"
+    chain = machine.partialroot("explain", ZONEPATH, "/lib/libshared.so.1").out
+    assert "page.toml:" in chain
+
+    machine.change("/lib/libshared.so.1", "the next library\n")
+    assert asked(machine, "status", "--all", code=5)["state"] == "stale"
+    image = machine.image()
+    assert asked(machine, "refresh", "-n", ZONEPATH)["changed"]
+    assert machine.image() == image
+    assert asked(machine, "refresh", ZONEPATH)["changed"]
+    assert (machine.image() / "lib/libshared.so.1").read_text() == "the next library\n"
+    assert asked(machine, "status", "--all")["state"] == "current"
+    assert not asked(machine, "refresh", ZONEPATH)["changed"]
+
+    # A zone that runs is left alone: its hook brings it up to date when it is made ready.
+    machine.zoneadm("web", "boot")
+    image = machine.image()
+    machine.change("/lib/libshared.so.1", "the one after it\n")
+    waiting = asked(machine, "refresh", "--all")
+    assert (waiting["changed"], waiting["staged"]) == (True, True)
+    assert machine.image() == image
+    assert "was brought up to date" in machine.zoneadm("web", "reboot").err
+    machine.zoneadm("web", "halt")
+
+    # After the system has booted, and before anything mounted it, nothing of the zone is to be seen.
+    machine.run("umount", f"{ZONEPATH}/root")
+    unmounted = asked(machine, "status", "--all", code=5)
+    assert unmounted["state"] == "broken" and "not mounted" in unmounted["because"][0]
+    for verb in ("verify", "audit", "refresh"):
+        assert "not mounted" in machine.partialroot(verb, ZONEPATH, code=2).err
+    machine.zoneadm("web", "sysboot")
+    assert asked(machine, "status", "--all")["state"] == "current"
+    for verb in ("populate", "rollback", "remove"):
+        words = [verb, ZONEPATH, *(["page", "--source", "/be"] if verb == "populate" else [])]
+        assert "zoneadm has made this zone" in machine.partialroot(*words, code=2).err
