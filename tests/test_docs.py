@@ -79,6 +79,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     profile.write_text(PROFILE)
     say("explain", "explain", zone, "/usr/bin/env")
     say("closure", "closure", "/bin/sh", "/usr/bin/env", "--modules")
+    say("sbom", "sbom", zone, "--out", top / "bill.json")
     say("status", "status", zone)
     say("unmount", "unmount", zone)
     say("mount", "mount", zone)
@@ -160,7 +161,7 @@ def test_json_is_sorted_and_has_its_format(documents: dict[str, Any]) -> None:
         assert list(document) == sorted(document)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/json.md", "docs/learn.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/json.md", "docs/learn.md", "docs/accounting.md"])
 def test_commands_of_the_documents_exist(page: str) -> None:
     text = (CHECKOUT / page).read_text()
     verbs = set(re.findall(r"(?:`|# |\$ |: )partialroot ([a-z]+)", text))

@@ -28,6 +28,7 @@ LAYERS = [
     ["learn"],
     ["host"],
     ["zone"],
+    ["accounting"],
     ["pipeline"],
     ["cli", "brand"],
     ["__main__"],

@@ -16,6 +16,7 @@ MODULES = {
     for module, verbs in {
         "building": ("populate", "plan", "remove", "profiles"),
         "closing": ("closure",),
+        "accounting": ("sbom",),
         "looking": ("explain", "status", "verify", "audit", "doctor"),
         "learning": ("learn",),
         "refreshing": ("refresh", "rollback"),

@@ -42,7 +42,13 @@ def suppliers(tree: Tree, packages: Packages, paths: Sequence[RootPath]) -> dict
 def _ask(packages: Packages, paths: Sequence[RootPath]) -> dict[RootPath, Supplier]:
     owners = packages.owners(paths)
     versions = {owner: packages.version(owner) for owner in set(owners.values())}
-    return {path: Supplier(owner, *(versions[owner] or ("", ""))) for path, owner in owners.items()}
+    known = {owner: _supplied_by(owner, *(version or ("", ""))) for owner, version in versions.items()}
+    return {path: known[owner] for path, owner in owners.items()}
+
+
+def _supplied_by(*words: str) -> Supplier:
+    """Return a supplier of words as a receipt can hold them: a damaged database may have a NUL in them."""
+    return Supplier(*(word.partition("\0")[0] for word in words))
 
 
 def _state(tree: Tree, packages: Packages) -> str:
