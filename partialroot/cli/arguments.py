@@ -260,79 +260,6 @@ def _halt(verb: Parser) -> None:
     )
 
 
-def _explain(verb: Parser) -> None:
-    verb.add_argument("zonepath", metavar="ZONEPATH")
-    verb.add_argument("path", metavar="PATH")
-
-
-def _verify(verb: Parser) -> None:
-    _zone_words(verb)
-    verb.add_argument("--strict", action="store_true", help="edited and extra files count, too")
-    verb.add_argument("--watch", action="store_true", help="run the zone, and tell what it looks for in vain")
-    _probing(verb)
-    _runtime(verb)
-
-
-def _probing(verb: Parser) -> None:
-    verb.add_argument(
-        "--probe",
-        metavar="URL|COMMAND",
-        action="append",
-        default=[],
-        dest="probes",
-        help="ask the service this, and wait until it answers (repeatable)",
-    )
-    verb.add_argument(
-        "--wait", metavar="SECONDS", type=seconds, default=30.0, help="for each probe (default 30)"
-    )
-    verb.add_argument(
-        "--for", metavar="SECONDS", type=seconds, dest="seconds", help="go on for so long after that"
-    )
-
-
-def _runtime(verb: Parser) -> None:
-    verb.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what isolates the zone")
-
-
-def _learn(verb: Parser) -> None:
-    verb.add_argument("--out", metavar="FILE.toml", required=True, help="the profile to write")
-    verb.add_argument("--merge", metavar="FILE.toml", help="add to this profile; what it says stays")
-    verb.add_argument(
-        "--uses", metavar="PROFILE", action="append", help="a profile to build on (default: base)"
-    )
-    verb.add_argument(
-        "--trace", metavar="FILE", action="append", default=[], help="learn from what strace or truss wrote"
-    )
-    verb.add_argument(
-        "--secrets", action="store_true", help="name the secrets it reads, so that they are copied"
-    )
-    _probing(verb)
-    _source_options(verb)
-    verb.add_argument(
-        "--manifests", metavar="DIR", action="append", default=[], help="look for profiles here first"
-    )
-
-
-def _refresh(verb: Parser) -> None:
-    _zone_words(verb)
-    verb.add_argument("-n", "--dry-run", action="store_true", help="show what would change, touch nothing")
-
-
-def _boot(verb: Parser) -> None:
-    _zone_words(verb)
-    _runtime(verb)
-    verb.add_argument("--foreground", action="store_true", help="stay until the zone's first process ends")
-    verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
-    verb.add_argument("--trust-zone", action="store_true", help="allow the host's network")
-
-
-def _halt(verb: Parser) -> None:
-    _zone_words(verb)
-    verb.add_argument(
-        "--grace", metavar="SECONDS", type=seconds, default=10.0, help="before SIGKILL (default 10)"
-    )
-
-
 def _doctor(verb: Parser) -> None:
     verb.add_argument("zonepaths", metavar="ZONEPATH", nargs="*", help="where zones will be")
     _source_options(verb)
@@ -350,22 +277,6 @@ VERBS: Mapping[str, Verb] = {
     "closure": Verb("show what programs need at run time", "closure /usr/bin/ssh", _closure),
     "explain": Verb("say why a path is in a zone", "explain /zones/web /usr/bin/node", _explain),
     "sbom": Verb("list a zone's files and packages (CycloneDX)", "sbom /zones/web --out web.cdx.json", _sbom),
-    "status": Verb("say which zones are current, and what runs in them", "status --all", _zone_words),
-    "verify": Verb("compare zones with their receipts", "verify /zones/web", _verify),
-    "audit": Verb("look for what zones could misuse", "audit --all", _zone_words),
-    "refresh": Verb("bring zones up to date with the source", "refresh -n --all", _refresh),
-    "rollback": Verb("bring zones back to before their last change", "rollback /zones/web", _zone_words),
-    "mount": Verb("bring the shared layer up again", "mount --all", _zone_words),
-    "unmount": Verb("take the shared layer down", "unmount /zones/web", _zone_words),
-    "boot": Verb("start zones", "boot /zones/web", _boot),
-    "halt": Verb("stop zones", "halt /zones/web", _halt),
-    "remove": Verb("take zones away, and images nobody uses", "remove /zones/web", _zone_words),
-    "learn": Verb(
-        "run a command, and write the profile of a zone for it",
-        "learn --out app.toml --probe http://127.0.0.1:8000/ -- node /srv/app/server.js 8000",
-        _learn,
-        takes_command=True,
-    ),
     "status": Verb("say which zones are current, and what runs in them", "status --all", _zone_words),
     "verify": Verb("compare zones with their receipts", "verify /zones/web", _verify),
     "audit": Verb("look for what zones could misuse", "audit --all", _zone_words),
