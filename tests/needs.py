@@ -228,6 +228,8 @@ NEEDS: dict[str, Need] = {
     "busybox": Need(_command("busybox", "true"), "busybox-static"),
     "node": Need(_command("node", "--eval", "0"), "nodejs"),
     "musl": Need(_command("musl-gcc", "-print-multi-lib"), "musl-tools gcc"),
+    "skopeo": Need(_command("skopeo", "--version"), "skopeo"),
+    "mtree": Need(_command("mtree", "-c", "-d", "-p", "/etc/skel"), "mtree-netbsd"),
     "sshd": Need(_command("sh", "-c", "test -x /usr/sbin/sshd && ssh -V"), "openssh-server"),
     "redis": Need(_command("redis-server", "--version"), "redis-server"),
     "flask": Need(_command("/usr/bin/python3", "-c", "import flask"), "python3-flask"),

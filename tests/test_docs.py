@@ -79,6 +79,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     profile.write_text(PROFILE)
     say("explain", "explain", zone, "/usr/bin/env")
     say("closure", "closure", "/bin/sh", "/usr/bin/env", "--modules")
+    say("export", "export", zone, "--manifest", "mtree")
     say("sbom", "sbom", zone, "--out", top / "bill.json")
     say("status", "status", zone)
     say("unmount", "unmount", zone)
@@ -117,7 +118,7 @@ def test_an_error_comes_with_the_keys_of_its_verb(documents: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "verb", ["populate", "plan", "closure", "explain", "status", "boot", "learn", "doctor"]
+    "verb", ["populate", "plan", "closure", "explain", "status", "boot", "learn", "doctor", "export"]
 )
 def test_a_mistake_in_the_words_has_the_keys_of_its_verb(verb: str) -> None:
     """Also what the parser refuses, before it knows anything."""

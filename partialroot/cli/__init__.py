@@ -19,6 +19,7 @@ MODULES = {
         "accounting": ("sbom",),
         "looking": ("explain", "status", "verify", "audit", "doctor"),
         "learning": ("learn",),
+        "exporting": ("export",),
         "refreshing": ("refresh", "rollback"),
         "operating": ("mount", "unmount", "boot", "halt"),
     }.items()

@@ -260,6 +260,13 @@ def _halt(verb: Parser) -> None:
     )
 
 
+def _export(verb: Parser) -> None:
+    verb.add_argument("zonepath", metavar="ZONEPATH", help="a zone's directory")
+    verb.add_argument("file", metavar="FILE", nargs="?", help="a tarball: .tar.gz, .tgz or .tar")
+    verb.add_argument("--oci", metavar="DIR", help="make an OCI image layout there")
+    verb.add_argument("--manifest", choices=("mtree", "p5m"), help="print the list of its files")
+
+
 def _doctor(verb: Parser) -> None:
     verb.add_argument("zonepaths", metavar="ZONEPATH", nargs="*", help="where zones will be")
     _source_options(verb)
@@ -293,6 +300,7 @@ VERBS: Mapping[str, Verb] = {
         _learn,
         takes_command=True,
     ),
+    "export": Verb("write a zone as a tarball or an OCI image", "export /zones/web web.tar.gz", _export),
     "doctor": Verb(
         "say what this host offers to zones, and what to do about what it lacks", "doctor", _doctor
     ),

@@ -66,6 +66,15 @@ _EMPTY: Mapping[str, Document] = {
         "warnings": [],
     },
     "explain": {"zonepath": None, "path": None, "chain": []},
+    "export": {
+        "zonepath": None,
+        "file": None,
+        "oci": None,
+        "manifest": None,
+        "files": 0,
+        "bytes": 0,
+        "left_out": [],
+    },
     "doctor": {"checks": []},
     "sbom": {
         "zonepath": None,
