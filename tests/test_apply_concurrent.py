@@ -15,7 +15,7 @@ from zones import REQUEST, directory, plan_of, site_at, taken, text
 
 from partialroot.errors import BusyError
 from partialroot.model import Layer, Method, Plan
-from partialroot.zone import apply, fs, receipt
+from partialroot.zone import apply, fs, previous, receipt
 from partialroot.zone.journal import all_intents
 from partialroot.zone.store import Store
 from partialroot.zone.verify import verify
@@ -70,7 +70,8 @@ def check_consistent(top: Path) -> None:
         assert verify(zone.zonepath, made) == []
         assert str(zone.image) == made.image == os.readlink(zone.zonepath / "image")
         images.add(made.digest)
-    assert set(os.listdir(store.images)) == images
+    before = {Path(image).name for image in previous.images(store)}
+    assert set(os.listdir(store.images)) == images | before
     assert all_intents(store) == ()
     assert os.listdir(top / "store/locks") == []
 

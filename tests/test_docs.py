@@ -90,6 +90,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     profile.write_text(f'{PROFILE}[text."/etc/motd"]\ncontent = "new"\n')
     say("refresh", "refresh", zone)
     say("rollback", "rollback", zone)
+    say("prune", "prune", "-n")
     say("audit", "audit", zone, code=None)
     say("verify-watch", "verify", "--watch", "--wait", "0", "--for", "0", zone, code=None)
     say("boot", "boot", zone, code=None)

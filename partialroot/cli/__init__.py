@@ -20,7 +20,7 @@ MODULES = {
         "looking": ("explain", "status", "verify", "audit", "doctor"),
         "learning": ("learn",),
         "exporting": ("export",),
-        "refreshing": ("refresh", "rollback"),
+        "refreshing": ("refresh", "rollback", "prune"),
         "operating": ("mount", "unmount", "boot", "halt"),
     }.items()
     for verb in verbs

@@ -245,6 +245,11 @@ def _refresh(verb: Parser) -> None:
     verb.add_argument("-n", "--dry-run", action="store_true", help="show what would change, touch nothing")
 
 
+def _prune(verb: Parser) -> None:
+    verb.add_argument("-n", "--dry-run", action="store_true", help="show what would go, touch nothing")
+    verb.add_argument("--previous", action="store_true", help="also what zones could go back to")
+
+
 def _boot(verb: Parser) -> None:
     _zone_words(verb)
     _runtime(verb)
@@ -289,6 +294,7 @@ VERBS: Mapping[str, Verb] = {
     "audit": Verb("look for what zones could misuse", "audit --all", _zone_words),
     "refresh": Verb("bring zones up to date with the source", "refresh -n --all", _refresh),
     "rollback": Verb("bring zones back to before their last change", "rollback /zones/web", _zone_words),
+    "prune": Verb("remove images that no zone uses, and what was left behind", "prune -n", _prune),
     "mount": Verb("bring the shared layer up again", "mount --all", _zone_words),
     "unmount": Verb("take the shared layer down", "unmount /zones/web", _zone_words),
     "boot": Verb("start zones", "boot /zones/web", _boot),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.pipeline.learning import Result
     from partialroot.pipeline.populating import Populated
     from partialroot.pipeline.previewing import Preview
+    from partialroot.pipeline.pruning import Pruned
     from partialroot.pipeline.refreshing import Refreshed
     from partialroot.pipeline.zones import Outcome
     from partialroot.zone.change import Brought
@@ -88,6 +89,7 @@ _EMPTY: Mapping[str, Document] = {
     "verify": {"zones": [], "findings": []},
     "audit": {"zones": [], "findings": []},
     **{verb: {"zones": []} for verb in ("status", "refresh", "rollback")},
+    "prune": {"changed": False, "images": [], "leftovers": [], "stale": [], "bytes": 0},
     **{verb: {"zones": []} for verb in ("mount", "unmount", "boot", "halt", "remove")},
 }
 
@@ -359,6 +361,17 @@ def _brought(brought: "Brought") -> Document:
         "removed": list(brought.removed),
         "modified": list(brought.changed),
         "kept": [{"path": path, "beside": beside} for path, beside in brought.kept],
+    }
+
+
+def pruned_document(done: "Pruned") -> Document:
+    """Describe what prune removed, or would remove, and what it could not judge."""
+    return {
+        "changed": bool(done.images or done.leftovers),
+        "images": [{"path": str(one.path), "bytes": one.size} for one in done.images],
+        "leftovers": [{"path": str(one.path), "bytes": one.size} for one in done.leftovers],
+        "stale": [{"path": str(one.path), "why": one.why, "hint": one.hint} for one in done.stale],
+        "bytes": done.size,
     }
 
 

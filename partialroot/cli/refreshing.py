@@ -1,9 +1,9 @@
-"""refresh, rollback: zones become what the source is now, or what they were."""
+"""refresh, rollback, prune: zones become what the source is now, or what they were; leftovers go."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 
-from partialroot.cli import documents, messages
+from partialroot.cli import documents, messages, show
 from partialroot.cli.common import finish_long, zonepaths
 from partialroot.pipeline import refreshing
 from partialroot.pipeline.refreshing import Refreshed
@@ -25,6 +25,23 @@ def refresh(args: Namespace) -> int:
 def rollback(args: Namespace) -> int:
     """Bring zones back to what they were before their last change."""
     return _finish(args, refreshing.rollback(store_path(args.store), zonepaths(args)))
+
+
+def prune(args: Namespace) -> int:
+    """Remove what no zone needs, or show what that would be."""
+    from partialroot.pipeline.pruning import prune as prune_store
+
+    done = prune_store(store_path(args.store), dry_run=args.dry_run, give_up_previous=args.previous)
+    if args.json:
+        print(documents.encode(documents.pruned_document(done)))
+    elif not args.quiet:
+        would = "would be removed" if args.dry_run else "removed"
+        for one in (*done.images, *done.leftovers):
+            show.line(f"{one.path}: {would}")
+        show.line(f"{show.size(done.size)} {'would be freed' if args.dry_run else 'freed'}")
+    for stale in done.stale:
+        messages.say(f"{stale.path}: {stale.why}; {stale.hint}")
+    return 0
 
 
 def _finish(args: Namespace, outcomes: Sequence[Outcome[Refreshed]]) -> int:

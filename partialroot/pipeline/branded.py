@@ -20,8 +20,8 @@ from partialroot.zone.image import release_image
 from partialroot.zone.removal import remove
 from partialroot.zone.site import IMAGE, Site
 from partialroot.zone.state import Known, changed_sources
-from partialroot.zone.store import Registered, Store
-from partialroot.zone.zonepath import HOME_NAME, WORK_NAMES
+from partialroot.zone.store import HOME_NAME, Registered, Store
+from partialroot.zone.zonepath import WORK_NAMES
 
 OURS = (IMAGE, f"{IMAGE}.new", receipts.NAME, receipts.PER_ROOT, HOME_NAME, *WORK_NAMES)
 """What is ours in a zonepath beside the root."""

@@ -19,13 +19,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.errors import BusyError, ConflictError, NoReceiptError, PartialRootError, StoreError
+from partialroot.errors import BusyError, ConflictError, NoReceiptError, PartialRootError
+from partialroot.host import local
 from partialroot.model import Action, FileType, Plan, Record
-from partialroot.zone import fs, journal, previous, receipt
+from partialroot.zone import fs, receipt
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.layer import LayerBuilder
 from partialroot.zone.removal import remove
 from partialroot.zone.store import Store, make_private
+from partialroot.zone.uses import is_used, mark_home
 
 _FRESH, _GONE = ".new-", ".old-"
 
@@ -83,6 +85,7 @@ def ensure_image(plan: Plan, store: Store, lost_owners: frozenset[tuple[int, int
     with store.lock_image(plan.image_home, plan.digest):
         home = fs.open_directory(plan.image_home)
         try:
+            mark_home(store, home, plan.image_home)
             lost = _ensure(plan, home, lost_owners, reasons)
             _save_reasons(home, plan.digest, reasons)
         finally:
@@ -249,7 +252,7 @@ def release_image(store: Store, path: Path, settled: Iterable[Path] = ()) -> boo
     with store.lock_image(path.parent, path.name):
         home = fs.open_directory(path.parent)
         try:
-            is_unused = not _is_used(store, path, frozenset(map(str, settled)))
+            is_unused = not is_used(store, path, frozenset(map(str, settled)))
             if is_unused and fs.exists(home, path.name):
                 fs.rename(home, path.name, home, _gone_name(path.name))  # never half under its own name
             _sweep_digest(path.parent, home, path.name)
@@ -262,12 +265,27 @@ def sweep(store: Store, home: Path) -> None:
     """Remove what builders that died left in ``home``, and replaced images that nothing mounts any more."""
     fd = fs.open_directory(home)
     try:
-        names = [name for name in os.listdir(fd) if name.startswith((_FRESH, _GONE))]
-        for digest in sorted({name[len(_FRESH) :].partition("-")[0] for name in names}):
+        for digest in _begun(home):
             with suppress(BusyError), store.lock_image(home, digest, wait_seconds=0):  # its builder lives
                 _sweep_digest(home, fd, digest)
     finally:
         os.close(fd)
+
+
+def leftovers(store: Store, home: Path) -> list[Path]:
+    """Return what :func:`sweep` would remove."""
+    found = []
+    for digest in _begun(home):
+        with suppress(BusyError), store.lock_image(home, digest, wait_seconds=0):
+            prefixes = (_FRESH + digest, _GONE + digest)
+            found += [home / name for name in sorted(os.listdir(home)) if name.startswith(prefixes)]
+    return [path for path in found if not local.is_shown(path)]
+
+
+def _begun(home: Path) -> list[str]:
+    """Return the digests of which there are half or replaced images."""
+    names = [name for name in os.listdir(home) if name.startswith((_FRESH, _GONE))]
+    return sorted({name[len(_FRESH) :].partition("-")[0] for name in names})
 
 
 @contextmanager
@@ -291,7 +309,7 @@ def scratch(store: Store, home: Path) -> Iterator[Path]:
 def _sweep_digest(home: Path, fd: int, digest: str) -> None:
     """Remove half and replaced images of one digest, whose lock we hold, unless they are mounted."""
     for name in os.listdir(fd):
-        if name.startswith((_FRESH + digest, _GONE + digest)) and not _is_mounted(home / name):
+        if name.startswith((_FRESH + digest, _GONE + digest)) and not local.is_shown(home / name):
             remove(fd, name)
 
 
@@ -302,34 +320,3 @@ def gone_prefix(path: Path) -> str:
 
 def _gone_name(digest: str) -> str:
     return f"{_GONE}{digest}-{os.urandom(4).hex()}"
-
-
-def _is_used(store: Store, path: Path, settled: frozenset[str]) -> bool:
-    """Ask all who may use an image, until one does.
-
-    The order counts: a change under way goes from the journals to the register, and what it takes from there
-    is among what zones were before. Who begins to use an image takes its lock once his journal is written.
-    """
-    try:
-        return (
-            any(str(path) in one.images for one in journal.all_intents(store) if one.zonepath not in settled)
-            or any(path in (*zone.images, _linked(zone.zonepath)) for zone in store.each_zone())
-            or str(path) in previous.images(store)
-            or _is_mounted(path)
-        )
-    except (StoreError, BusyError):  # who cannot be asked may use it
-        return True
-
-
-def _linked(zonepath: Path) -> Path | None:
-    """Return the image a zonepath points to."""
-    try:
-        return Path(os.readlink(zonepath / "image"))
-    except OSError:
-        return None
-
-
-def _is_mounted(path: Path) -> bool:
-    from partialroot.host import local
-
-    return local.is_shown(path)

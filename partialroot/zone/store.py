@@ -29,6 +29,7 @@ from partialroot.zone import durable, fs
 
 PARTS = ("images", "zones", "locks", "journal", "previous")
 ROOT_STORE = Path("/var/lib/partialroot")
+HOME_NAME = ".partialroot"
 POLL_SECONDS = 0.02
 
 
@@ -97,6 +98,11 @@ def _make_all(path: Path) -> None:
         return
     finally:
         os.close(parent)
+
+
+def is_common(home: Path) -> bool:
+    """Whether a home of images lies at a mount's top, where several stores may have images."""
+    return HOME_NAME in home.parts
 
 
 class Registered(NamedTuple):
@@ -208,32 +214,46 @@ class Store:
     @contextmanager
     def lock_zone(self, zonepath: Path, wait_seconds: float = 0.0) -> Iterator[None]:
         """Hold the lock of a zone; BusyError names the process that holds it when waiting is over."""
-        with self._lock(f"zone-{zone_key(zonepath)}", str(zonepath), wait_seconds):
+        name = f"zone-{zone_key(zonepath)}"
+        with _locked(self.root / "locks", name, str(zonepath), wait_seconds):
             yield
 
     @contextmanager
     def lock_image(self, home: Path, digest: str, wait_seconds: float = 600.0) -> Iterator[None]:
         """Hold the lock under which an image is built, replaced or removed."""
-        name = f"image-{zone_key(home / digest)}"
-        with self._lock(name, str(home / digest), wait_seconds):
+        name, place = f"image-{zone_key(home / digest)}", self.root / "locks"
+        if is_common(home):
+            name, place = f".lock-{digest}", home
+        with _locked(place, name, str(home / digest), wait_seconds):
+            yield
+
+    @contextmanager
+    def lock_named(self, name: str, path: str) -> Iterator[None]:
+        """Hold the lock whose file is called so, for what is at ``path``; BusyError if another does."""
+        with _locked(self.root / "locks", name, path, 0.0):
             yield
 
     @contextmanager
     def lock_view(self, name: str) -> Iterator[None]:
         """Hold the lock of a view (``pipeline.live``) while it is mounted; BusyError if another does."""
-        with self._lock(f"view-{name}", str(self.root / "views" / name), 0.0):
+        with _locked(self.root / "locks", f"view-{name}", str(self.root / "views" / name), 0.0):
             yield
 
-    @contextmanager
-    def _lock(self, name: str, path: str, wait_seconds: float) -> Iterator[None]:
-        with self.directory("locks") as at:
-            fd = _acquire(at, name, path, wait_seconds)
-            try:
-                yield
-            finally:
-                with suppress(OSError):  # a lock file that stays is one that nobody holds
-                    fs.unlink(at, name)  # while it is ours: whoever waits sees that and tries anew
-                os.close(fd)
+
+@contextmanager
+def _locked(directory: Path, name: str, path: str, wait_seconds: float) -> Iterator[None]:
+    """Hold the lock file ``name``, which is for what is at ``path``."""
+    at = os.open(directory, fs.DIRECTORY)
+    try:
+        fd = _acquire(at, name, path, wait_seconds)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a lock file that stays is one that nobody holds
+                fs.unlink(at, name)  # while it is ours: whoever waits sees that and tries anew
+            os.close(fd)
+    finally:
+        os.close(at)
 
 
 def _acquire(at: int, name: str, path: str, wait_seconds: float) -> int:

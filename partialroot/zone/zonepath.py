@@ -7,11 +7,11 @@ from pathlib import Path
 
 from partialroot.errors import ZonepathError
 from partialroot.zone import receipt
+from partialroot.zone.store import HOME_NAME
 
 _SYSTEM = "/usr /bin /sbin /etc /boot /proc /sys /dev /run /devices /system /kernel /platform"
 SYSTEM = frozenset(map(Path, _SYSTEM.split()))
 STICKY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 -- known, not used
-HOME_NAME = ".partialroot"
 WORK_NAMES = (".partialroot-new", ".partialroot-old")
 
 
