@@ -36,6 +36,10 @@ class Need:
     node: Node
     programs: Counter[str] = field(default_factory=Counter)
 
+    def with_those_of(self, other: "Need") -> "Need":
+        """Return the same, asked for by the programs of both."""
+        return Need(self.path, self.found, self.node, self.programs + other.programs)
+
     @property
     def parts(self) -> Iterator[RootPath]:
         """What a zone must have for it: the file, and the symlinks passed on the way."""
@@ -156,7 +160,6 @@ def _merged(needs: Iterable[Need]) -> dict[RootPath, Need]:
     """Unite what was read and what was only looked at."""
     merged: dict[RootPath, Need] = {}
     for need in sorted(needs, key=attrgetter("path")):
-        known = merged.setdefault(need.path, need)
-        if known is not need:
-            known.programs.update(need.programs)
+        known = merged.get(need.path)
+        merged[need.path] = need if known is None else known.with_those_of(need)
     return merged

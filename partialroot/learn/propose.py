@@ -98,9 +98,9 @@ class _Proposer:
         self._own = tuple(own)
         self._left: dict[RootPath, Need] = {}
         for need in needs:
-            known = self._left.setdefault(tree.place(need.path), need)
-            if known is not need:
-                known.programs.update(need.programs)
+            place = tree.place(need.path)
+            known = self._left.get(place)
+            self._left[place] = need if known is None else known.with_those_of(need)
         self._used = frozenset(self._left)
 
     def lines(self) -> Iterator[Line]:

@@ -12,7 +12,7 @@ from partialroot.zone.apply import Site
 from partialroot.zone.store import Store
 
 if TYPE_CHECKING:
-    from partialroot.host.linux.boot import Booted
+    from partialroot.host.linux.boot import Booted, Watch
 
 
 def mount(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[tuple[str, ...]], ...]:
@@ -69,45 +69,54 @@ def boot(
     trust_zone: bool,
 ) -> "tuple[Outcome[Booted], ...]":
     """Start zones; one in the foreground must be attended (``host.linux.boot.attend``)."""
-    want = _Boot(runtime, foreground, address, trust_zone)
+    want = Boot(runtime, foreground, address, trust_zone)
     return each(zonepaths, lambda one: _boot_one(Store(store), Path(one), want))
 
 
-class _Boot(NamedTuple):
-    runtime: str
-    foreground: bool
-    address: str | None
-    trust_zone: bool
+class Boot(NamedTuple):
+    """How a zone is started; ``watch`` is told of its first process before that runs the zone's program."""
+
+    runtime: str = "auto"
+    foreground: bool = False
+    address: str | None = None
+    trust_zone: bool = False
+    watch: "Watch | None" = None
 
 
-def _boot_one(store: Store, zonepath: Path, want: _Boot) -> "Outcome[Booted]":
+def _boot_one(store: Store, zonepath: Path, want: Boot) -> "Outcome[Booted]":
     with opened(store, zonepath) as (site, notes):
-        notes = (*notes, *_catch_up(site))
-        receipt = need_receipt(zonepath)
-        refuse_boot(zonepath, receipt, trust_zone=want.trust_zone)
-        from partialroot.host.linux.boot import boot as start
+        booted, more = start(site, want)
+        return Outcome(str(zonepath), booted, notes=(*notes, *more))
 
-        back = bring_up(site)
-        booted = start(
-            zonepath,
-            runtime=want.runtime,
-            foreground=want.foreground,
-            address=want.address or receipt.request.address,
-        )
+
+def start(site: Site, want: Boot) -> "tuple[Booted, tuple[str, ...]]":
+    """Start a zone whose lock we hold, after whatever was put off until now; also return what to tell."""
+    from partialroot.host.linux.boot import boot
+
+    notes = _catch_up(site)
+    receipt = need_receipt(site.zonepath)
+    _refuse_boot(site.zonepath, receipt, want)
+    back = bring_up(site)
+    booted = boot(
+        site.zonepath,
+        runtime=want.runtime,
+        foreground=want.foreground,
+        address=want.address or receipt.request.address,
+        watch=want.watch,
+    )
     if back:
-        notes = (*notes, f"{zonepath}: mounted again: {' '.join(back)}")
-    return Outcome(str(zonepath), booted, notes=notes)
+        notes = (*notes, f"{site.zonepath}: mounted again: {' '.join(back)}")
+    return booted, notes
 
 
-def refuse_boot(zonepath: Path, receipt: Receipt, *, trust_zone: bool) -> None:
-    """Raise ConflictError for a zone that cannot be started, or may not, and BusyError for one that runs."""
+def _refuse_boot(zonepath: Path, receipt: Receipt, want: Boot) -> None:
     _refuse_illumos("boot", zonepath, receipt)
     if receipt.settings.start is None:
         raise ConflictError(
             "its profiles say nothing to start", path=str(zonepath), hint="add a [start] to one"
         )
     refuse_running(zonepath)
-    refuse_host_network(receipt.settings, trust_zone or receipt.request.trust_zone)
+    refuse_host_network(receipt.settings, want.trust_zone or receipt.request.trust_zone)
 
 
 def halt(store: Path, zonepaths: Sequence[str], *, grace: float) -> tuple[Outcome[bool], ...]:

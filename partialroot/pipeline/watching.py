@@ -17,12 +17,13 @@ from partialroot.learn.wording import pasted
 from partialroot.model import Finding, Profile, Receipt
 from partialroot.pipeline.exercise import Exercise, exercise
 from partialroot.pipeline.planning import compose
-from partialroot.pipeline.running import bring_up, refuse_boot
+from partialroot.pipeline.running import Boot, start
 from partialroot.pipeline.sources import Options, open_tree, packages_of
 from partialroot.pipeline.zones import Outcome, each, need_receipt, opened
 from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.wishes import named_literally
 from partialroot.zone import receipt as receipts
+from partialroot.zone.apply import Site
 from partialroot.zone.store import Store
 
 KIND = "lookup"
@@ -43,46 +44,44 @@ def watch(store: Path, zonepaths: Sequence[str], wish: Watch) -> tuple[Outcome[l
 
 def _watch_one(store: Store, zonepath: Path, wish: Watch) -> Outcome[list[Finding]]:
     with opened(store, zonepath) as (site, notes):
-        receipt = need_receipt(zonepath)
-        refuse_boot(zonepath, receipt, trust_zone=False)
-        bring_up(site)
-        trace, failed = _run(zonepath, receipt, wish)
-        source, known, more = _compared(store, receipt)
+        trace, failed, more = _run(site, wish)
+        source, known, unread = _compared(store, need_receipt(zonepath))
         found = list(_findings(missed(trace, known, source), trace, known, source))
     if failed is not None and not found:
         raise failed
     failure = (f"{zonepath}: {failed}",) if failed is not None else ()
-    return Outcome(str(zonepath), found, notes=(*notes, *more, *failure))
+    return Outcome(str(zonepath), found, notes=(*notes, *more, *unread, *failure))
 
 
-def _run(zonepath: Path, receipt: Receipt, wish: Watch) -> tuple[Trace, BootError | None]:
-    """Return what the zone did until it was exercised, and why it was not, if so."""
-    from partialroot.host.linux.boot import boot
+def _run(site: Site, wish: Watch) -> tuple[Trace, BootError | None, tuple[str, ...]]:
+    """Return what the zone did until it was exercised, why it was not if so, and what to tell of it."""
     from partialroot.host.linux.halt import halt
 
     watched: list[tuple[str, tracing.Watched]] = []
-    failed = None
+    failed: BootError | None = None
+    notes: tuple[str, ...] = ()
     with ExitStack() as stack:
+
+        def follow(runtime: str, pid: int) -> None:
+            watched.append((runtime, stack.enter_context(tracing.following(pid))))
+
         try:
-            booted = boot(
-                zonepath,
-                runtime=wish.runtime,
-                address=receipt.request.address,
-                watch=lambda name, pid: watched.append((name, stack.enter_context(tracing.following(pid)))),
-            )
+            booted, notes = start(site, Boot(wish.runtime, watch=follow))
             with suppress(KeyboardInterrupt):  # from the keyboard: it was exercised enough
-                _exercise(zonepath, booted.pid, watched[-1][1], wish.exercise)
+                _exercise(site.zonepath, booted.pid, watched[-1][1], wish.exercise)
         except BootError as error:
             if not watched:
                 raise
             failed = error
         finally:
-            halt(zonepath)
-        name, last = watched[-1]
+            if watched:
+                halt(site.zonepath)
+        runtime, last = watched[-1]
         last.finish()
         # runc's first process is in the zone when it is met; the others go there later.
-        entered = "exec" if name == "runc" else "chroot"
-        return interpret(last.calls(), entered=entered, root=str(zonepath / "root")), failed
+        entered = "exec" if runtime == "runc" else "chroot"
+        root = str(site.zonepath / "root")
+        return interpret(last.calls(), entered=entered, root=root), failed, notes
 
 
 def _exercise(zonepath: Path, pid: int, watched: tracing.Watched, wish: Exercise) -> None:
