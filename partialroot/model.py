@@ -288,11 +288,7 @@ class Action(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One action per destination path, parents before children; ``digest`` None: no image.
-
-    ``shared`` are those of the image. Plans that differ only in ``private`` and ``settings`` have the very
-    same tuple there: what is found out about it once holds for all of them.
-    """
+    """One action per destination path, parents before children; ``digest`` None: no image."""
 
     profiles: tuple[str, ...]
     source: Path
@@ -361,6 +357,7 @@ class Request(NamedTuple):
     add_closure: bool = False
     run_fix_scripts: bool = False
     overlays: tuple[str, ...] = ()
+    hostname: str | None = None
 
     @property
     def is_from_tarball(self) -> bool:

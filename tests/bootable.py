@@ -16,7 +16,7 @@ from needs import require
 
 from partialroot.host.linux.boot import Booted, boot
 from partialroot.host.linux.halt import halt
-from partialroot.host.linux.oci import bundle_config
+from partialroot.host.linux.oci import bundle_config, host_name
 from partialroot.host.linux.pause import pause_program
 from partialroot.model import PAUSE, Start, ZoneSettings
 from partialroot.paths import RootPath
@@ -42,7 +42,9 @@ class Zone:
     def configure(self, script: str, *, setuid: bool = False, **settings: Any) -> dict[str, Any]:
         """Write the configuration of a zone that starts a shell script, and return it."""
         start = Start("test", ("/bin/sh", "-c", script), setuid=setuid)
-        return self.write(bundle_config(ZoneSettings(start, **settings), self.path, (USR,), MACHINE))
+        return self.write(
+            bundle_config(ZoneSettings(start, **settings), host_name(self.path), (USR,), MACHINE)
+        )
 
     def write(self, config: dict[str, Any]) -> dict[str, Any]:
         """Write a configuration, and return it."""

@@ -9,13 +9,13 @@ from command import CHECKOUT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partialroot.cli import MODULES, arguments, main
+from partialroot.cli import MODULES, arguments, main, values
 from partialroot.errors import UsageError
 
 
 def test_zonepaths_and_profiles_may_be_mixed() -> None:
     words = ["node", "/zones/a", "./mine.toml", "/zones/b", "/profiles/other.toml", "base"]
-    assert arguments.zones_and_profiles(words) == (
+    assert values.zones_and_profiles(words) == (
         ("/zones/a", "/zones/b"),
         ("node", "./mine.toml", "/profiles/other.toml", "base"),
     )
@@ -32,12 +32,12 @@ def test_zonepaths_and_profiles_may_be_mixed() -> None:
 )
 def test_what_cannot_be_meant_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        arguments.zones_and_profiles(words)
+        values.zones_and_profiles(words)
 
 
 @given(st.permutations(["/a", "/b", "node", "x.toml"]))
 def test_each_kind_keeps_its_order(words: list[str]) -> None:
-    zonepaths, profiles = arguments.zones_and_profiles(words)
+    zonepaths, profiles = values.zones_and_profiles(words)
     assert zonepaths == tuple(word for word in words if word in ("/a", "/b"))
     assert profiles == tuple(word for word in words if word in ("node", "x.toml"))
 
@@ -72,17 +72,17 @@ def test_every_verb_is_a_function_and_has_help(capsys: pytest.CaptureFixture[str
 
 
 def test_settings_need_an_equals_sign() -> None:
-    assert arguments.parameters(["port=8001", "empty=", "a=b=c"]) == {"port": "8001", "empty": "", "a": "b=c"}
+    assert values.parameters(["port=8001", "empty=", "a=b=c"]) == {"port": "8001", "empty": "", "a": "b=c"}
     for bad in ("port", "=8001"):
         with pytest.raises(UsageError, match="has no '='"):
-            arguments.parameters([bad])
+            values.parameters([bad])
 
 
 def test_share_takes_auto_or_a_list() -> None:
-    assert arguments.methods("auto") == ("auto",)
-    assert arguments.methods("mount, clone") == ("mount", "clone")
+    assert values.methods("auto") == ("auto",)
+    assert values.methods("mount, clone") == ("mount", "clone")
     with pytest.raises(UsageError, match="knows no 'reflink'"):
-        arguments.methods("mount,reflink")
+        values.methods("mount,reflink")
 
 
 @pytest.mark.parametrize("words", [["frobnicate"], ["populate"], ["plan", "--share"], []])

@@ -20,7 +20,7 @@ from partialroot.host.linux import boot as module
 from partialroot.host.linux import network
 from partialroot.host.linux.boot import attend, boot
 from partialroot.host.linux.halt import halt
-from partialroot.host.linux.oci import bundle_config
+from partialroot.host.linux.oci import bundle_config, host_name
 from partialroot.host.linux.processes import zone_processes
 from partialroot.model import Start, ZoneSettings
 
@@ -183,7 +183,7 @@ class TestRunc:
 
     def test_a_zone_that_only_waits(self, bootable: Zone) -> None:
         settings = ZoneSettings(Start("test", pause=True))
-        bootable.write(bundle_config(settings, bootable.path, (USR,), MACHINE))
+        bootable.write(bundle_config(settings, host_name(bootable.path), (USR,), MACHINE))
         booted = boot(bootable.path)
         begin = time.monotonic()
         halt(bootable.path)

@@ -25,7 +25,7 @@ TOPS = (RootPath("/usr"), RootPath("/lib64"))
 
 def config(settings: ZoneSettings, name: str = "web", machine: str = "x86_64") -> Any:
     """Return the configuration as a runtime reads it."""
-    return json.loads(json.dumps(bundle_config(settings, Path("/zones", name), TOPS, machine)))
+    return json.loads(json.dumps(bundle_config(settings, host_name(Path("/zones", name)), TOPS, machine)))
 
 
 def mounts(made: Any) -> dict[str, Any]:

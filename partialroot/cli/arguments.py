@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
+from partialroot.cli.values import METHODS, positive, seconds
 from partialroot.errors import UsageError
 from partialroot.profiles.wording import suggestion
 
 RUNTIMES = ("auto", "runc", "bwrap", "chroot")
-METHODS = ("mount", "link", "clone", "copy")
 
 _SUMMARY = "Build minimal zone roots in place from the files of the running system."
 
@@ -160,11 +160,13 @@ def _zone_words(verb: Parser) -> None:
 
 def _populate(verb: Parser) -> None:
     verb.add_argument(
-        "words", metavar="ZONEPATH|PROFILE", nargs="+", help="absolute: a zonepath; else a profile"
+        "words", metavar="ZONEPATH|PROFILE", nargs="*", help="absolute: a zonepath; else a profile"
     )
+    verb.add_argument("--fleet", metavar="FILE", help="zones with what each has of its own; some, or all")
     _profile_options(verb)
     verb.add_argument("-n", "--dry-run", action="store_true", help="show the plan, touch nothing")
     verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
+    verb.add_argument("--hostname", metavar="NAME", help="the zone's name (default: its directory's)")
     verb.add_argument("--boot", action="store_true", help="start the zones when they are built")
     verb.add_argument(
         "--jobs", metavar="N", type=positive, help="processes for many zones (default: the cores allowed)"
@@ -312,77 +314,3 @@ VERBS: Mapping[str, Verb] = {
     ),
     "profiles": Verb("list, show or check profiles", "profiles check node", _profiles),
 }
-
-
-def zones_and_profiles(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tell zonepaths from profiles, in any mixture.
-
-    In this order: what ends in ``.toml`` is a profile's file, what begins with ``/`` a zonepath, what
-    contains ``/`` an error, anything else a profile's name. Raises UsageError unless there is one of each.
-    """
-    zonepaths, profiles = [], []
-    for word in words:
-        if word.endswith(".toml"):
-            profiles.append(word)
-        elif word.startswith("/"):
-            zonepaths.append(word)
-        elif "/" in word:
-            raise UsageError(
-                "zonepaths are absolute", path=word, hint=f"say /{word.lstrip('./')}, or the whole path"
-            )
-        else:
-            profiles.append(word)
-    if not zonepaths:
-        raise UsageError(
-            "no ZONEPATH is given", hint="name the zone's directory: partialroot populate /zones/web node"
-        )
-    if not profiles:
-        raise UsageError("no PROFILE is given", hint="see partialroot profiles list")
-    return tuple(dict.fromkeys(zonepaths)), tuple(dict.fromkeys(profiles))
-
-
-def address(text: str | None) -> str | None:
-    """Return the address of ``--address``; UsageError for one that no zone can have."""
-    if text is None:
-        return None
-    from partialroot.host.linux.network import parse_address
-
-    return parse_address(text)
-
-
-def positive(text: str) -> int:
-    """Return a number of processes; argparse says what is wrong with anything else."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def seconds(text: str) -> float:
-    """Return a time to wait as a number; argparse says what is wrong with anything else."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError(text)
-    return value
-
-
-def parameters(settings: Sequence[str]) -> dict[str, str]:
-    """Return ``--set NAME=VALUE`` as a mapping; UsageError when there is no ``=``."""
-    pairs = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set {setting!r} has no '='", hint="say --set NAME=VALUE")
-        pairs[name] = value
-    return pairs
-
-
-def methods(share: str) -> tuple[str, ...]:
-    """Return the words of ``--share``; UsageError for an unknown method."""
-    words = tuple(word.strip() for word in share.split(","))
-    if words == ("auto",):
-        return words
-    unknown = [word for word in words if word not in METHODS]
-    if unknown:
-        raise UsageError(f"--share knows no {unknown[0]!r}", hint=f"auto, or a list of {', '.join(METHODS)}")
-    return words

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partialroot.cli import arguments, documents, messages, reports, show
+from partialroot.cli import documents, messages, reports, show, values
 from partialroot.cli.common import code, finish, say_outcomes, zone_documents, zonepaths
 from partialroot.errors import UsageError
 from partialroot.model import Plan
-from partialroot.pipeline import planning, populating, previewing
-from partialroot.pipeline.grouping import Asked
-from partialroot.pipeline.populating import Wanted
+from partialroot.pipeline import fleets, planning, populating, previewing
+from partialroot.pipeline.fleets import Wanted
 from partialroot.pipeline.previewing import Previewed
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.workers import allowed_cores
@@ -29,10 +28,11 @@ def _options(args: Namespace) -> Options:
         source=Path(os.path.abspath(args.source)),
         platform=args.platform,
         manifests=tuple(Path(place) for place in args.manifests),
-        share=arguments.methods(args.share),
-        parameters=arguments.parameters(args.settings),
+        share=values.methods(args.share),
+        parameters=values.parameters(args.settings),
         trust_zone=args.trust_zone,
-        address=arguments.address(getattr(args, "address", None)),
+        address=values.address(getattr(args, "address", None)),
+        hostname=values.hostname(getattr(args, "hostname", None)),
         keep_going=args.keep_going,
         add_closure=args.add_closure,
         run_fix_scripts=args.run_fix_scripts,
@@ -62,9 +62,9 @@ def populate(args: Namespace) -> int:
 
 def _wanted(args: Namespace, options: Options) -> list[Wanted]:
     """Return the zones that are to be, with what each of them asks for."""
-    places, names = arguments.zones_and_profiles(args.words)
-    asked = Asked(names, options.parameters, options.address)
-    return [Wanted(place, asked) for place in places]
+    if args.fleet is not None:
+        return fleets.of_fleet(options, Path(os.path.abspath(args.fleet)), values.zones_only(args.words))
+    return fleets.alike(options, *values.zones_and_profiles(args.words))
 
 
 def _boot(args: Namespace, zones: Iterable[Outcome[bool]]) -> "tuple[Outcome[Booted], ...]":

@@ -26,7 +26,7 @@ class Comparison:
         if set(old.mounts) != set(plan.tops):  # what is mounted hides what the plan is about
             private = difference.private(plan, old, self._planned.lost_owners)
             return Brought((old.digest, plan.digest), *(shared + private), kept=())
-        config = config_of(plan, site.zonepath)
+        config = config_of(plan, site.zonepath, request.hostname)
         change = Change(plan, site, request, None if config is None else dump_config(config), old)
         return None if change.is_nothing else change.brought(shared)
 

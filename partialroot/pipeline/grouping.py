@@ -1,13 +1,17 @@
 """Plans for many zones: one closure and one measuring for all that ask for the same profiles."""
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
-from partialroot.model import NOTHING
-from partialroot.pipeline.planning import Planned, make_plan
-from partialroot.pipeline.sources import Options
+from partialroot.model import NOTHING, Profile
+from partialroot.pipeline.planning import Planned, library, make_plan
+from partialroot.pipeline.sources import Options, open_tree
+from partialroot.plan.vary import vary
+from partialroot.profiles.library import Library
+from partialroot.source.tree import Tree
 
 
 class Asked(NamedTuple):
@@ -16,33 +20,31 @@ class Asked(NamedTuple):
     profiles: tuple[str, ...]
     parameters: Mapping[str, str] = NOTHING
     address: str | None = None
+    hostname: str | None = None
 
     def options(self, common: Options) -> Options:
         """Return the options of this zone."""
-        return common._replace(parameters=self.parameters, address=self.address)
+        return common._replace(parameters=self.parameters, address=self.address, hostname=self.hostname)
 
     @property
     def key(self) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-        """What tells the plan for this from another's; the address is in none."""
+        """What tells the plan for this from another's; address and host name are in none."""
         return self.profiles, tuple(sorted(self.parameters.items()))
 
 
 class Planner:
     """Plans zones whose ``options`` are the same but for parameters; what they share is found out once.
 
-    The source is being read (``sources.reading``) for as long as plans are made. Plans that are only looked
-    at need no ``suppliers``.
+    The source is being read (``sources.reading``) for as long as plans are made.
     """
 
-    def __init__(
-        self, options: Options, zones: Iterable[tuple[Path, Asked]], *, suppliers: bool = True
-    ) -> None:
+    def __init__(self, options: Options, zones: Iterable[tuple[Path, Asked]]) -> None:
         self._options = options
-        self._suppliers = suppliers
         self._zonepaths: dict[tuple[str, ...], list[Path]] = {}
         for zonepath, asked in zones:
             self._zonepaths.setdefault(asked.profiles, []).append(zonepath)
         self._known: dict[object, Planned | PartialRootError] = {}
+        self._first: dict[tuple[str, ...], tuple[Profile, Planned]] = {}
 
     def plan(self, asked: Asked) -> Planned:
         """Return the plan for all zones of which this is asked; what was refused once is refused again."""
@@ -55,7 +57,32 @@ class Planner:
 
     def _try(self, asked: Asked) -> Planned | PartialRootError:
         try:
-            options, zonepaths = asked.options(self._options), self._zonepaths.get(asked.profiles, [])
-            return make_plan(options, asked.profiles, zonepaths, suppliers=self._suppliers)
+            return self._varied(asked) or self._plan(asked)
         except PartialRootError as error:
             return error
+
+    def _varied(self, asked: Asked) -> Planned | None:
+        """Return the plan from the first that was made of these profiles; None where it cannot be had so."""
+        if asked.profiles not in self._first:
+            return None
+        made, planned = self._first[asked.profiles]
+        plan = vary(planned.plan, made, self._compose(asked), self._tree)
+        return plan and planned._replace(plan=plan)
+
+    def _plan(self, asked: Asked) -> Planned:
+        options, zonepaths = asked.options(self._options), self._zonepaths.get(asked.profiles, [])
+        planned = make_plan(options, asked.profiles, zonepaths)
+        if asked.profiles and not options.overlays:
+            self._first.setdefault(asked.profiles, (self._compose(asked), planned))
+        return planned
+
+    def _compose(self, asked: Asked) -> Profile:
+        return self._library.compose(asked.profiles, asked.parameters)
+
+    @cached_property
+    def _library(self) -> Library:
+        return library(self._options)
+
+    @cached_property
+    def _tree(self) -> Tree:
+        return open_tree(self._options)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from partialroot.errors import PartialRootError
 from partialroot.model import Plan, Receipt
 from partialroot.pipeline.batches import Tell, do_all, ignore
+from partialroot.pipeline.fleets import Wanted
 from partialroot.pipeline.grouping import Asked, Planner
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.zones import (
@@ -26,13 +27,6 @@ from partialroot.zone import receipt as receipts
 from partialroot.zone.batch import Job
 from partialroot.zone.store import Store, check_store
 from partialroot.zone.zonepath import check_vacant, check_zonepath
-
-
-class Wanted(NamedTuple):
-    """A zone that is to be: where, and what."""
-
-    zonepath: str
-    asked: Asked
 
 
 class Populated(NamedTuple):
@@ -135,7 +129,7 @@ def _populating(
     plan, lost_owners = planner.plan(asked)
     with opened(store, place, plan.platform, lost_owners, shared) as (site, notes):
         request = asked.options(options).request(asked.profiles, plan.platform)
-        old, config = _ours_or_vacant(place), config_of(plan, place)
+        old, config = _ours_or_vacant(place), config_of(plan, place, asked.hostname)
         refuse_running(place)
         if old is None:
             made, changed = (yield from apply.creating(plan, site, request, config)), True

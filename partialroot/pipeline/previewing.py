@@ -7,9 +7,10 @@ from typing import NamedTuple
 from partialroot.errors import BusyError
 from partialroot.model import Plan, Receipt, Record
 from partialroot.pipeline.comparing import Comparison, manifest_of
+from partialroot.pipeline.fleets import Wanted
 from partialroot.pipeline.grouping import Asked, Planner
 from partialroot.pipeline.planning import make_plan
-from partialroot.pipeline.populating import Wanted, check_place, plans_for
+from partialroot.pipeline.populating import check_place, plans_for
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.zones import Outcome, each, refuse_running
 from partialroot.zone import journal

@@ -56,8 +56,8 @@ def refresh(
 
 
 def _request(zonepath: Path) -> Request:
-    """Return what a zone asks for; a plan does not depend on its address."""
-    return need_receipt(zonepath).request._replace(address=None)
+    """Return what a zone asks for; a plan depends on neither its address nor its host name."""
+    return need_receipt(zonepath).request._replace(address=None, hostname=None)
 
 
 def _refresh_all(
@@ -115,7 +115,9 @@ class _Group:
                 change.verb = "refresh"
                 found.append(change.brought(self._comparison.between_images(old)))
 
-            changed = apply.update(plan, site, old.request, config_of(plan, path), old, tell)
+            changed = apply.update(
+                plan, site, old.request, config_of(plan, path, old.request.hostname), old, tell
+            )
             _unstage(site)
             return Outcome(zonepath, Refreshed(changed, False, (*found, _nothing(old))[0]), notes=notes)
 
@@ -133,7 +135,7 @@ class _Group:
 
     def _receipt(self, zonepath: Path) -> Receipt:
         receipt = need_receipt(zonepath)
-        if receipt.request._replace(address=None) != self._request:
+        if receipt.request._replace(address=None, hostname=None) != self._request:
             raise BusyError("was changed meanwhile", path=str(zonepath), hint="run the command again")
         return receipt
 
@@ -213,7 +215,7 @@ def carry_out(site: Site) -> tuple[str, ...]:
         with reading(Options.again(old.request, site.store.root)) as options:
             planned = make_plan(options, old.request.profiles, [site.zonepath])
             place = Site(site.store, site.zonepath, site.mounter, planned.lost_owners)
-            config = config_of(planned.plan, site.zonepath)
+            config = config_of(planned.plan, site.zonepath, old.request.hostname)
             apply.update(planned.plan, place, old.request, config, old)
             _unstage(place)
     except PartialRootError as error:

@@ -30,6 +30,7 @@ class Options(NamedTuple):
     parameters: Mapping[str, str] = NOTHING
     trust_zone: bool = False
     address: str | None = None
+    hostname: str | None = None
     keep_going: bool = False
     add_closure: bool = False
     run_fix_scripts: bool = False
@@ -50,6 +51,7 @@ class Options(NamedTuple):
             parameters=dict(request.parameters),
             trust_zone=request.trust_zone,
             address=request.address,
+            hostname=request.hostname,
             keep_going=request.keep_going,
             add_closure=request.add_closure,
             run_fix_scripts=request.run_fix_scripts,
@@ -67,6 +69,7 @@ class Options(NamedTuple):
             share=self.share,
             trust_zone=self.trust_zone,
             address=self.address,
+            hostname=self.hostname,
             keep_going=self.keep_going,
             add_closure=self.add_closure,
             run_fix_scripts=self.run_fix_scripts,

@@ -85,6 +85,7 @@ class _Crew(Generic[T]):
             for connection in [one for one in self._doing if one in ready]:
                 yield self._result(connection)
                 self._give(connection, numbers)
+        yield from (Done(number, None, "no process is left to work on it") for number in numbers)
 
     def _give(self, connection: "Connection", numbers: Iterator[int]) -> None:
         """Give a worker the next piece, if there is one and it lives."""

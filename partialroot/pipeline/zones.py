@@ -162,13 +162,13 @@ def refuse_unmounted(zonepath: Path) -> None:
         raise ZonepathError("its root is not mounted", path=str(zonepath), hint=hint)
 
 
-def config_of(plan: Plan, zonepath: Path) -> Mapping[str, Any] | None:
+def config_of(plan: Plan, zonepath: Path, hostname: str | None) -> Mapping[str, Any] | None:
     """Return the OCI bundle's spec; zones of illumos are configured by zonecfg(8)."""
     if plan.platform != "linux":
         return None
-    from partialroot.host.linux.oci import bundle_config
+    from partialroot.host.linux.oci import bundle_config, host_name
 
-    return bundle_config(plan.settings, zonepath, plan.tops, os.uname().machine)
+    return bundle_config(plan.settings, hostname or host_name(zonepath), plan.tops, os.uname().machine)
 
 
 def refuse_running(zonepath: Path) -> None:

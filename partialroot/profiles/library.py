@@ -6,6 +6,7 @@ A directory may hold profiles in TOML, ``NAME.toml``, and in mvi's notation; of 
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ class Library:
                 raise ProfileError("there is no such directory of profiles", path=str(directory))
         self._shipped = SHIPPED / platform
         self._directories = (*directories, ADMINISTRATORS, self._shipped)
+        self._loaded: dict[Path, Profile] = {}
 
     def find(self, name_or_file: str, where: str | None = None) -> Profile:
         """Return a profile by name, or by its file if the text ends in ``.toml``; not what it uses.
@@ -56,7 +58,7 @@ class Library:
         """
         if name_or_file.endswith(_SUFFIX):
             return self._load(Path(name_or_file))
-        files = self._files()
+        files = self._files
         if name_or_file not in files:
             message = f"no profile is called {quoted(name_or_file)}"
             raise ProfileError(message, path=where, hint=suggestion(name_or_file, files, "profiles"))
@@ -64,14 +66,22 @@ class Library:
 
     def names(self) -> list[Listed]:
         """Return all profiles that can be named, sorted."""
-        return [Listed(name, self._summary(file), file) for name, file in sorted(self._files().items())]
+        return [Listed(name, self._summary(file), file) for name, file in sorted(self._files.items())]
 
     def compose(self, names: Sequence[str], parameters: Mapping[str, str]) -> Profile:
         """Return the profiles called so (or in files called so), and all they use, as one."""
         return self.complete([self.find(name) for name in names], parameters)
 
+    def parameters(self, names: Sequence[str]) -> frozenset[str]:
+        """Return the parameters that profiles, and all they use, have."""
+        asked = [self.find(name) for name in names]
+        return frozenset(name for one in (*asked, *self._used(asked).values()) for name in one.parameters)
+
     def complete(self, asked: Sequence[Profile], parameters: Mapping[str, str]) -> Profile:
         """Return profiles, and all they use, as one."""
+        return compose(asked, self._used(asked), parameters)
+
+    def _used(self, asked: Sequence[Profile]) -> dict[str, Profile]:
         used: dict[str, Profile] = {}
         todo = list(asked)
         while todo:
@@ -79,8 +89,9 @@ class Library:
                 if item.text not in used:
                     used[item.text] = self.find(item.text, item.where)
                     todo.append(used[item.text])
-        return compose(asked, used, parameters)
+        return used
 
+    @cached_property
     def _files(self) -> dict[str, Path]:
         """Return the file of each name; in mvi's notation, the path that its files begin with."""
         files: dict[str, Path] = {}
@@ -98,15 +109,20 @@ class Library:
             return f"cannot be used: {error}"
 
     def _load(self, file: Path) -> Profile:
+        if file not in self._loaded:
+            self._loaded[file] = self._read(file)
+        return self._loaded[file]
+
+    def _read(self, file: Path) -> Profile:
         name = parse_profile_name(file.name.removesuffix(_SUFFIX), str(file))
         if file.suffix != _SUFFIX:
-            return mvi.read_profile(file.parent, name, lambda part: _read(part, trusted=False))
+            return mvi.read_profile(file.parent, name, lambda part: read_text(part, trusted=False))
         # Who can change what is shipped can change this program too: nothing is gained by looking.
-        text = _read(file, trusted=file.parent == self._shipped)
+        text = read_text(file, trusted=file.parent == self._shipped)
         return parse_profile(text, name, file.name)._replace(where=str(file))
 
 
-def _read(file: Path, *, trusted: bool) -> str:
+def read_text(file: Path, *, trusted: bool) -> str:
     """Return the text of a profile's file, whatever it is: never blocks, never more than is allowed."""
     try:
         with os.fdopen(os.open(file, _OPEN), "rb") as stream:

@@ -189,7 +189,7 @@ def _is_as_recorded(dirs: Dirs, record: Record) -> bool:
 def reasons_of(plan: Plan) -> tuple[str, bytes]:
     """Return why each shared path is there, and who supplied it: the image's file of that, name and content.
 
-    Found out once for all plans that have the very same ``shared``.
+    Found out once for all plans that have the very same ``shared``: those of zones that differ in parameters.
     """
     known = _reasons.get(id(plan.shared))
     if known is None:  # what is kept there stays, and so does its id

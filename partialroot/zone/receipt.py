@@ -296,6 +296,7 @@ _receipt = strict.record(
         add_closure=strict.flag,
         run_fix_scripts=strict.flag,
         overlays=_texts,
+        hostname=strict.optional(_text),
     ),
     profiles=_texts,
     digest=strict.optional(strict.one(strict.sums)),

@@ -117,7 +117,7 @@ def _trial(zonepath: Path) -> oci.Json:
     program.parent.mkdir()
     program.write_bytes(pause_program(machine))
     program.chmod(0o755)
-    config = oci.bundle_config(ZoneSettings(Start("trial", pause=True)), zonepath, (), machine)
+    config = oci.bundle_config(ZoneSettings(Start("trial", pause=True)), "trial", (), machine)
     (zonepath / "config.json").write_text(dumps(config))
     return config
 

@@ -58,7 +58,7 @@ CLONE_NEWUSER = 0x10000000
 EPERM, ENOSYS = 1, 38
 
 
-def bundle_config(settings: ZoneSettings, zonepath: Path, tops: Sequence[RootPath], machine: str) -> Json:
+def bundle_config(settings: ZoneSettings, hostname: str, tops: Sequence[RootPath], machine: str) -> Json:
     """Return the content of ``config.json`` for a zone with these shared ``tops``.
 
     ``machine`` is what uname(2) calls the processor. Paths are relative to the bundle, so nothing but the
@@ -68,7 +68,7 @@ def bundle_config(settings: ZoneSettings, zonepath: Path, tops: Sequence[RootPat
     config: Json = {
         "ociVersion": OCI_VERSION,
         "root": {"path": "root", "readonly": settings.read_only},
-        "hostname": host_name(zonepath),
+        "hostname": hostname,
         "mounts": [
             *_system_mounts(),
             *(_scratch_mounts() if settings.read_only else ()),

@@ -1,0 +1,81 @@
+"""Work spread over processes: results, a worker that dies, an interrupt."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from partialroot.pipeline.workers import spread
+
+WORKERS = (1, 2, 3)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_every_piece_is_done_once(workers: int) -> None:
+    done = list(spread(lambda number: (number, os.getpid()), 20, workers))
+    assert sorted(one.number for one in done) == list(range(20))
+    assert all(one.result and one.result[0] == one.number for one in done)
+    others = {one.result[1] for one in done if one.result} - {os.getpid()}
+    assert len(others) == (0 if workers == 1 else workers)
+
+
+def test_nothing_to_do() -> None:
+    assert list(spread(str, 0, 2)) == []
+
+
+def test_a_worker_that_dies_loses_only_what_it_did() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    done = {one.number: one for one in spread(work, 10, 2)}
+    assert sorted(done) == list(range(10))
+    assert done[3].result is None
+    assert "(-9)" in done[3].died
+    assert [one.result for number, one in sorted(done.items()) if number != 3] == [0, 1, 2, *range(4, 10)]
+
+
+def test_work_that_nobody_is_left_for_is_told() -> None:
+    def work(number: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    done = list(spread(work, 5, 2))
+    assert sorted(one.number for one in done) == list(range(5))
+    assert all(one.died for one in done)
+
+
+def test_an_interrupt_has_the_workers_undo_what_they_do(tmp_path: Path) -> None:
+    def work(number: int) -> int:
+        if number == 0:
+            return 0
+        try:
+            (tmp_path / f"begun{number}").touch()
+            signal.pause()
+        except KeyboardInterrupt:
+            (tmp_path / f"undone{number}").touch()
+            raise
+        return number
+
+    def interrupted() -> None:
+        for one in spread(work, 3, 2):
+            assert one.number == 0
+            while not list(tmp_path.glob("begun*")):
+                pass
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    begun = [path.name.removeprefix("begun") for path in tmp_path.glob("begun*")]
+    assert begun
+    assert sorted(path.name.removeprefix("undone") for path in tmp_path.glob("undone*")) == sorted(begun)
+
+
+def test_the_terminal_s_interrupt_is_not_for_workers() -> None:
+    def work(number: int) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return number
+
+    assert sorted(one.result or 0 for one in spread(work, 4, 2)) == [0, 1, 2, 3]
