@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from partialroot.host.illumos import processes
 from partialroot.learn import strace, truss
 from partialroot.learn.calls import Call, decoded, string, unescaped
 from partialroot.learn.interpret import interpret
@@ -197,6 +198,14 @@ ENTERING = """\
 def test_what_happens_before_a_zone_is_entered_does_not_count(entered: str, paths: list[str]) -> None:
     trace = of_strace(ENTERING, entered=entered, root="/zone")
     assert [one.path for one in trace.lookups] == paths
+
+
+def test_the_processes_of_a_session() -> None:
+    """What illumos' ps prints: the tracer leads the session of those it traces."""
+    text = "    0     0\n  100   100\n  101   100\n 1011  100\n  102   102\nodd line\n\n"
+    assert processes.parse_session(text, 100) == (101, 1011)
+    said = {("/usr/bin/ps", "-e", "-o", "pid=", "-o", "sid="): "8 7\n"}
+    assert processes.session_of(7, lambda *words: said[words]) == (8,)
 
 
 def test_several_runs_are_united() -> None:

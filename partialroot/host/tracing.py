@@ -1,12 +1,12 @@
 """Run a command, or follow a process, under the system's tracer: strace on Linux, truss on illumos.
 
 The traced processes are those whose tracer it is, wherever they went: they are stopped one by one by number,
-never by name or group, and nothing else is signalled.
+never by name or group, and nothing else is signalled. illumos does not tell who traces whom: there a process
+that left the tracer's session goes on, untraced.
 """
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.errors import TraceError
+from partialroot.host import local
 from partialroot.learn import strace, truss
 from partialroot.learn.calls import Call
 
@@ -54,7 +55,7 @@ TRUSS = Tracer(
 
 def tracer() -> Tracer:
     """Return this system's tracer."""
-    return TRUSS if sys.platform == "sunos5" else STRACE
+    return TRUSS if local.is_illumos() else STRACE
 
 
 class Watched:
@@ -119,7 +120,11 @@ class Watched:
             self._process.wait()
 
     def traced(self) -> tuple[int, ...]:
-        """Return the numbers of the processes that are traced."""
+        """Return the numbers of the processes that are traced; on illumos, those of the tracer's session."""
+        if local.is_illumos():
+            from partialroot.host.illumos.processes import session_of
+
+            return session_of(self._process.pid)
         wanted = f"TracerPid:\t{self._process.pid}\n"
         found = []
         for name in filter(str.isdecimal, os.listdir("/proc")):

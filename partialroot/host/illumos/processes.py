@@ -25,6 +25,18 @@ def zone_processes(root: Path, run: Run | None = None) -> tuple[Process, ...]:
         raise
 
 
+def session_of(leader: int, run: Run | None = None) -> tuple[int, ...]:
+    """Return the numbers of the processes of a session, but for its leader's."""
+    return parse_session((run or commands.run)(PS, "-e", "-o", "pid=", "-o", "sid="), leader)
+
+
+def parse_session(text: str, leader: int) -> tuple[int, ...]:
+    """Return who is of a session in what ``ps -o pid= -o sid=`` prints, but for its leader."""
+    pairs = (line.split() for line in text.split("\n"))
+    numbers = (tuple(map(int, pair)) for pair in pairs if len(pair) == 2 and "".join(pair).isdecimal())
+    return tuple(process for process, session in numbers if session == leader != process)
+
+
 def _alive_at(zonepath: Path, run: Run) -> str | None:
     """Return the name of the zone at a zonepath that is known to the kernel.
 
