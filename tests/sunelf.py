@@ -18,7 +18,8 @@ FILTERS = {
 }
 _NEEDED, _HASH, _STRTAB, _SYMTAB, _STRSZ, _SYMENT, _SONAME, _RPATH, _RUNPATH = 1, 4, 5, 6, 10, 11, 14, 15, 29
 _POSFLAG_1, _FLAGS_1 = 0x6FFFFDFD, 0x6FFFFFFB
-_LOAD, _DYNAMIC, _INTERP = 1, 2, 3
+AUDITS = {"DT_AUDIT": 0x6FFFFEFC, "DT_DEPAUDIT": 0x6FFFFEFB}
+_LOAD, _DYNAMIC, _INTERP, _SUNWCAP = 1, 2, 3, 0x6FFFFFFD
 _SOLARIS, _SUNW_CURRENT = 6, 1
 _EXECUTABLE, _SHARED = 2, 3
 _BASE = {32: 0x8050000, 64: 0x400000}  # where illumos' ld puts programs
@@ -38,8 +39,9 @@ class Need:
 class Object:
     """What an object tells the dynamic linker. ``filters`` are pairs of a key of FILTERS and a string.
 
-    ``imports`` are its undefined symbols, ``flags_1`` is DT_FLAGS_1, ``tail`` follows the last segment's
-    tables, as data would.
+    ``imports`` are its undefined symbols, ``flags_1`` is DT_FLAGS_1; ``entries`` are further dynamic entries,
+    a string or a number each. ``capabilities`` are tags (CA_SUNW_*) and values of PT_SUNWCAP. ``tail``
+    follows the last segment's tables, as data would.
     """
 
     bits: int = 32
@@ -50,6 +52,8 @@ class Object:
     runpath: str | None = None
     flags_1: int = 0
     imports: Sequence[str] = ()
+    entries: Sequence[tuple[int, int | str]] = ()
+    capabilities: Sequence[tuple[int, int]] = ()
     tail: bytes = b""
 
 
@@ -79,8 +83,11 @@ def make(one: Object) -> bytes:
         _padded(symbols),
         _padded(bytes(strings.table)),
     ]
+    word = "I" if one.bits == 32 else "Q"
+    demands = [*one.capabilities, (0, 0)] if one.capabilities else []
+    parts.append(_padded(b"".join(struct.pack("<2" + word, *pair) for pair in demands)))
     header, segment = (52, 32) if one.bits == 32 else (64, 56)
-    count = 2 if one.interpreter is None else 3
+    count = 2 + (one.interpreter is not None) + bool(demands)
     *starts, end = accumulate(map(len, parts), initial=header + count * segment)
     base = 0 if one.interpreter is None else _BASE[one.bits]
     entries += [
@@ -92,10 +99,11 @@ def make(one: Object) -> bytes:
         *([(_FLAGS_1, one.flags_1)] if one.flags_1 else []),
         (0, 0),
     ]
-    word = "I" if one.bits == 32 else "Q"
     dynamic = b"".join(struct.pack("<2" + word, *entry) for entry in entries)
     total = end + len(dynamic) + len(one.tail)
     segments = [(_LOAD, 0, total), (_DYNAMIC, end, len(dynamic))]
+    if demands:
+        segments.append((_SUNWCAP, starts[4], len(parts[4])))
     if one.interpreter is not None:
         segments.insert(0, (_INTERP, starts[0], len(one.interpreter) + 1))
     heads = b"".join(_segment(one.bits, base, *each) for each in segments)
@@ -111,6 +119,8 @@ def _entries(one: Object, strings: _Strings) -> Iterable[tuple[int, int]]:
         yield _NEEDED, strings.at(need.name)
     for kind, name in one.filters:
         yield FILTERS[kind], strings.at(name)
+    for tag, value in one.entries:
+        yield tag, strings.at(value) if isinstance(value, str) else value
     if one.soname is not None:
         yield _SONAME, strings.at(one.soname)
     if one.runpath is not None:

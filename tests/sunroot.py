@@ -53,7 +53,10 @@ class SunRoot:
         filters: Sequence[tuple[str, str]] = (),
         runpath: str | None = None,
         no_default: bool = False,
+        now: bool = False,
         imports: Sequence[str] = (),
+        entries: Sequence[tuple[int, int | str]] = (),
+        capabilities: Sequence[tuple[int, int]] = (),
     ) -> Path:
         """Put an object in; without an interpreter it is a library."""
         made = sunelf.make(
@@ -64,8 +67,10 @@ class SunRoot:
                 needs=[Need(one) if isinstance(one, str) else one for one in needs],
                 filters=filters,
                 runpath=runpath,
-                flags_1=0x800 if no_default else 0,
+                flags_1=0x800 * no_default | 0x1 * now,
                 imports=imports,
+                entries=entries,
+                capabilities=capabilities,
                 tail=path.encode(),
             )
         )
@@ -78,11 +83,23 @@ class SunRoot:
         *,
         bits: int = 32,
         runpath: str | None = None,
+        now: bool = False,
         imports: Sequence[str] = (),
+        entries: Sequence[tuple[int, int | str]] = (),
+        capabilities: Sequence[tuple[int, int]] = (),
     ) -> Path:
         """Put a program in."""
-        interpreter = INTERPRETERS[bits]
-        return self.library(path, needs, bits=bits, interpreter=interpreter, runpath=runpath, imports=imports)
+        return self.library(
+            path,
+            needs,
+            bits=bits,
+            interpreter=INTERPRETERS[bits],
+            runpath=runpath,
+            now=now,
+            imports=imports,
+            entries=entries,
+            capabilities=capabilities,
+        )
 
     def file(self, path: str, data: bytes | str, mode: int = 0o644) -> Path:
         """Put any file in."""

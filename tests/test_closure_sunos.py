@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import sunelf
 from objects import make_elf
 from sunelf import DEFERRED, Need
 from sunroot import SunRoot, config, lazy
@@ -211,6 +212,134 @@ def test_lean_leaves_lazy_needs_out_unless_named(zone: SunRoot) -> None:
     assert lean.missing == ()
     assert "/lib/liba.so.1" in zone.closed(MAIN, "/lib/liba.so.1", lean=True).reasons
     assert {"/lib/liba.so.1", "/lib/libb.so.1"} <= set(zone.closed(MAIN).reasons)
+
+
+# --- all bound at start-up -----------------------------------------------------------------------------
+
+NOW_BY = {"DF_1_NOW": [], "DF_BIND_NOW": [(30, 0x8)], "DT_BIND_NOW": [(24, 0)]}
+
+
+@pytest.mark.parametrize("how", NOW_BY)
+def test_what_is_bound_at_start_up_is_not_lazy(zone: SunRoot, how: str) -> None:
+    zone.program(
+        MAIN,
+        [lazy("liba.so.1"), lazy("libnone.so.1"), Need("libd.so.1", DEFERRED)],
+        now=how == "DF_1_NOW",
+        entries=NOW_BY[how],
+    )
+    zone.library("/lib/liba.so.1")
+    zone.library("/lib/libd.so.1")
+    found = zone.closed(MAIN, lean=True)
+    assert why(found, "/lib/liba.so.1") == (Reason("needed", MAIN),)
+    assert RootPath("/lib/libd.so.1") not in found.reasons
+    assert lacks(found) == lacks(zone.closed(MAIN)) == [("libnone.so.1", "error")]
+
+
+def test_who_binds_all_has_all_below_bound(zone: SunRoot) -> None:
+    """The mode is handed down (analyze.c, update_mode): to what is loaded lazily, and was loaded before."""
+    zone.program(MAIN, ["liba.so.1", "libb.so.1"])
+    zone.library("/lib/liba.so.1", [lazy("libc1.so.1")])
+    zone.library("/lib/libb.so.1", [lazy("liba.so.1")])
+    zone.library("/lib/libc1.so.1", [lazy("libc2.so.1")])
+    zone.library("/lib/libc2.so.1")
+    below = {"/lib/libc1.so.1", "/lib/libc2.so.1"}
+    assert not below & set(zone.closed(MAIN, lean=True).reasons)
+    zone.library("/lib/libb.so.1", [lazy("liba.so.1")], now=True)
+    assert below <= set(zone.closed(MAIN, lean=True).reasons)
+
+
+def test_one_program_that_binds_all_changes_nothing_for_others(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"], now=True)
+    zone.program("/usr/bin/other", ["liba.so.1"])
+    zone.library("/lib/liba.so.1", [lazy("libnone.so.1")])
+    assert lacks(zone.closed("/usr/bin/other")) == [("libnone.so.1", "warning")]
+    assert lacks(zone.closed("/usr/bin/other", MAIN)) == [("libnone.so.1", "error")]
+    assert lacks(zone.closed("/usr/bin/other", lean=True)) == []
+
+
+def test_the_configuration_can_make_all_programs_bind_all(zone: SunRoot) -> None:
+    zone.program(MAIN, [lazy("liba.so.1")])
+    zone.library("/lib/liba.so.1")
+    zone.file("/var/ld/ld.config", config(None, {"LD_BIND_NOW": "1"}))
+    assert RootPath("/lib/liba.so.1") in zone.closed(MAIN, lean=True).reasons
+    zone.file("/var/ld/ld.config", config(None, {"LD_BIND_NOW": ""}))
+    assert RootPath("/lib/liba.so.1") not in zone.closed(MAIN, lean=True).reasons
+
+
+# --- capabilities --------------------------------------------------------------------------------------
+
+HW_1, SF_1, HW_2, PLAT = 1, 2, 3, 4
+SSE2, AVX = 0x1000, 0x20000000
+
+
+@pytest.mark.parametrize("demand", [(HW_1, AVX), (HW_1, AVX | SSE2), (HW_2, 0x1), (PLAT, 17)])
+def test_what_not_every_machine_can_load_comes_with_what_it_loads_instead(
+    zone: SunRoot, demand: tuple[int, int]
+) -> None:
+    zone.program(MAIN, ["liba.so.1"], runpath="/opt/fast:/opt/faster:/opt/plain")
+    zone.library("/opt/fast/liba.so.1", capabilities=[demand])
+    zone.library("/opt/faster/liba.so.1", capabilities=[demand])
+    zone.library("/opt/plain/liba.so.1", capabilities=[(HW_1, SSE2)])
+    zone.library("/lib/liba.so.1")
+    found = zone.closed(MAIN)
+    taken = {one.path: one.variant for one in found.objects if "liba" in one.path}
+    assert taken == {
+        "/opt/fast/liba.so.1": False,
+        "/opt/faster/liba.so.1": True,
+        "/opt/plain/liba.so.1": True,
+    }
+    assert found.missing == ()
+
+
+def test_what_every_machine_has_is_no_demand(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"], runpath="/opt", bits=64)
+    zone.library("/opt/liba.so.1", bits=64, capabilities=[(HW_1, 0x3C7F), (SF_1, 0x3)])
+    zone.library("/lib/amd64/liba.so.1", bits=64)
+    assert RootPath("/lib/amd64/liba.so.1") not in zone.closed(MAIN).reasons
+
+
+def test_one_object_by_two_names_is_one(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"])
+    zone.library("/lib/liba.so.1", capabilities=[(HW_1, AVX)])
+    zone.link("/usr/lib/liba.so.1", "../../lib/liba.so.1")
+    assert RootPath("/usr/lib/liba.so.1") not in zone.closed(MAIN).reasons
+
+
+def test_demands_of_single_symbols_are_not_the_objects(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"], runpath="/opt")
+    zone.library("/opt/liba.so.1", capabilities=[(HW_1, SSE2), (0, 0), (HW_1, AVX)])
+    zone.library("/lib/liba.so.1")
+    assert RootPath("/lib/liba.so.1") not in zone.closed(MAIN).reasons
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_32_bit_addresses_are_for_programs_that_have_them(zone: SunRoot, restricted: bool) -> None:
+    demands = [(SF_1, 0x4)]
+    zone.program(MAIN, ["liba.so.1"], bits=64, runpath="/opt", capabilities=demands if restricted else [])
+    zone.library("/opt/liba.so.1", bits=64, capabilities=demands)
+    zone.library("/lib/amd64/liba.so.1", bits=64)
+    found = {path for path in zone.closed(MAIN).reasons if "liba" in path}
+    assert found == {"/opt/liba.so.1" if restricted else "/lib/amd64/liba.so.1"}
+
+
+# --- audit ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tag", sunelf.AUDITS.values(), ids=sunelf.AUDITS)
+def test_who_watches_comes_along_and_is_told(zone: SunRoot, tag: int) -> None:
+    zone.program(MAIN, [], entries=[(tag, "/opt/libwatch.so.1:libnone.so.1")])
+    zone.library("/opt/libwatch.so.1", ["liba.so.1"])
+    zone.library("/lib/liba.so.1")
+    found = zone.closed(MAIN)
+    assert why(found, "/opt/libwatch.so.1") == (Reason("needed", MAIN),)
+    assert RootPath("/lib/liba.so.1") in found.reasons
+    assert found.warnings == (f"{MAIN}: is watched by the audit library /opt/libwatch.so.1:libnone.so.1",)
+    assert found.missing == ()
+
+
+def test_without_who_watches_a_program_runs(zone: SunRoot) -> None:
+    zone.program(MAIN, [], entries=[(sunelf.AUDITS["DT_DEPAUDIT"], "libnone.so.1")])
+    assert lacks(zone.closed(MAIN)) == [("libnone.so.1", "warning")]
 
 
 # --- filters -------------------------------------------------------------------------------------------

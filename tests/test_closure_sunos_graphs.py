@@ -23,7 +23,10 @@ KINDS = ["DT_FILTER", "DT_SUNW_FILTER", "DT_AUXILIARY", "DT_SUNW_AUXILIARY"]
 
 @dataclass
 class Thing:
-    """An object of the graph; ``filters`` are pairs of kind and name, ``lazy`` the names of lazy needs."""
+    """An object of the graph; ``filters`` are pairs of kind and name, ``lazy`` the names of lazy needs.
+
+    ``now``: it is bound at start-up, with all that is loaded because of it.
+    """
 
     path: str
     bits: int
@@ -32,6 +35,7 @@ class Thing:
     filters: list[tuple[str, str]] = field(default_factory=list)
     runpath: list[str] = field(default_factory=list)
     no_default: bool = False
+    now: bool = False
 
 
 @st.composite
@@ -54,6 +58,7 @@ def things(draw: st.DrawFn) -> list[Thing]:
             draw(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(NAMES)), max_size=2)),
             draw(st.lists(st.sampled_from(EXTRA), max_size=2)),
             draw(st.booleans()) and draw(st.booleans()),
+            draw(st.booleans()) and draw(st.booleans()),
         )
         for path in programs + libraries
     ]
@@ -68,6 +73,7 @@ def make(zone: SunRoot, one: Thing) -> None:
         filters=one.filters,
         runpath=":".join(one.runpath) or None,
         no_default=one.no_default,
+        now=one.now,
     )
 
 
@@ -87,34 +93,36 @@ class Judge:
             (one for one in fitting if one in self.things and self.things[one].bits == caller.bits), None
         )
 
-    def names(self, one: Thing) -> list[tuple[str, bool, bool]]:
+    def names(self, one: Thing, now: bool) -> list[tuple[str, bool, bool]]:
         """Return a thing's needs: name, whether it may wait, whether it may be absent."""
         needs = [(name, False, False) for name in one.needs]
-        needs += [] if self.lean else [(name, True, False) for name in one.lazy]
+        needs += [] if self.lean and not now else [(name, not now, False) for name in one.lazy]
         return needs + [(name, False, kind.endswith("AUXILIARY")) for kind, name in one.filters]
 
     def run(self, program: Thing) -> None:
-        at_once = self.reach(program, {program.path}, waiting=False)
-        everything = self.reach(program, set(at_once), waiting=True)
-        for path in everything:
-            for name, waits, optional in self.names(self.things[path]):
+        at_once = self.reach({(program.path, program.now)}, waiting=False)
+        everything = self.reach(set(at_once), waiting=True)
+        for path, now in everything:
+            for name, waits, optional in self.names(self.things[path], now):
                 if optional or self.search(self.things[path], name):
                     continue
-                known = any(other.rpartition("/")[2] == name for other in everything)
-                hard = path in at_once and not waits and not known
+                known = any(other.rpartition("/")[2] == name for other, _ in everything)
+                hard = (path, now) in at_once and not waits and not known
                 if hard or (path, name) not in self.lacks:
                     self.lacks[path, name] = "error" if hard else "warning"
-        self.found |= everything
+        self.found |= {path for path, _ in everything}
 
-    def reach(self, program: Thing, start: set[str], *, waiting: bool) -> set[str]:
+    def reach(self, start: set[tuple[str, bool]], *, waiting: bool) -> set[tuple[str, bool]]:
+        """Return what is reached, and whether all of it is bound then: what is handed down is kept apart."""
         seen, todo = set(start), deque(start)
         while todo:
-            one = self.things[todo.popleft()]
-            for name, waits, _ in self.names(one):
-                target = self.search(one, name)
-                if target and target not in seen and (waiting or not waits):
-                    seen.add(target)
-                    todo.append(target)
+            path, now = todo.popleft()
+            for name, waits, _ in self.names(self.things[path], now):
+                target = self.search(self.things[path], name)
+                state = (target, now or self.things[target].now) if target else None
+                if state and state not in seen and (waiting or not waits):
+                    seen.add(state)
+                    todo.append(state)
         return seen
 
 

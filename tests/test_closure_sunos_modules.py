@@ -7,7 +7,7 @@ import pytest
 import zone_files
 from hypothesis import given
 from hypothesis import strategies as st
-from sunroot import SunRoot
+from sunroot import SunRoot, lazy
 from zone_data import DATA
 
 from partialroot.closure import openers
@@ -126,6 +126,16 @@ def test_who_hashes_passwords_gets_the_modules(zone: SunRoot) -> None:
     assert found.missing == (
         Missing("/usr/lib/security/64/crypt_sha256.so.1", "/etc/security/crypt.conf", "warning", None),
     )
+
+
+def test_modules_that_hash_passwords_are_bound_when_they_are_opened(zone: SunRoot) -> None:
+    """By libc, with RTLD_NOW (gen/crypt.c): a zone without what they need lazily could hash nothing."""
+    zone.program(MAIN, ["libc.so.1"], imports=["crypt"])
+    zone.file("/etc/security/crypt.conf", "6 crypt_sha512.so.1\n")
+    zone.library("/usr/lib/security/crypt_sha512.so.1", [lazy("libmd.so.1")])
+    zone.library("/lib/libmd.so.1", [lazy("libbelow.so.1")])
+    zone.library("/lib/libbelow.so.1")
+    assert {"/lib/libmd.so.1", "/lib/libbelow.so.1"} <= set(zone.closed(MAIN, lean=True).reasons)
 
 
 def test_who_only_defines_a_function_does_not_use_it(zone: SunRoot) -> None:

@@ -27,6 +27,7 @@ PLACES = (
     "/usr/lib/*-linux-gnu",
     "/usr/*-linux-gnu*/lib",
 )
+NOW = {"DT_FLAGS": 0x8, "DT_FLAGS_1": 0x1}
 FDO = (b"FDO\0", 0x407C0C0A)
 
 
@@ -73,6 +74,8 @@ def judged(path: str) -> Elf | None:
             getattr(named.get("DT_RUNPATH"), "runpath", None),
             flags is not None and bool(flags.entry.d_val & 0x800),
             (),
+            now="DT_BIND_NOW" in named
+            or any(tag in named and named[tag].entry.d_val & bit for tag, bit in NOW.items()),
         )
 
 
@@ -145,6 +148,7 @@ def test_both_classes_and_byte_orders(bits: int, little: bool) -> None:
         "/opt/lib:/srv",
         True,
         (b'{"soname": "libz.so"}\0', b"[]"),
+        now=True,
     )
 
 

@@ -12,7 +12,7 @@ from itertools import takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from partialroot.closure import openers
+from partialroot.closure import capabilities, openers
 from partialroot.errors import SourceError
 
 MAGIC = b"\x7fELF"
@@ -34,12 +34,14 @@ _MOST_PATH = 4096
 
 _NULL, _NEEDED, _HASH, _STRTAB, _SYMTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 0, 1, 4, 5, 6, 10, 14, 15, 29
 _FLAGS_1, _AUXILIARY, _FILTER = 0x6FFFFFFB, 0x7FFFFFFD, 0x7FFFFFFF
-_NODEFLIB = 0x800
+_NOW, _NODEFLIB = 0x1, 0x800
+_BIND_NOW, _FLAGS, _FLAG_BIND_NOW = 24, 30, 0x8
 _NEED_KINDS = {_NEEDED: "needed", _AUXILIARY: "auxiliary", _FILTER: "filter"}
 # Tags of illumos. Other systems have given these numbers other meanings, so they count only in objects that
 # say they are its own: its ld marks every one (illumos: libld, EI_OSABI).
 _SOLARIS = 6
 _SOLARIS_KINDS = _NEED_KINDS | {0x7FFFFFFE: "needed", 0x6000000D: "auxiliary", 0x6000000F: "filter"}
+_SOLARIS_KINDS |= {0x6FFFFEFC: "audit", 0x6FFFFEFB: "audit"}  # DT_AUDIT, DT_DEPAUDIT
 _CONFIG, _POSITION = 0x6FFFFEFA, 0x6FFFFDFD
 _WHEN = {1: "lazy", 4: "deferred", 5: "deferred"}
 
@@ -51,7 +53,7 @@ _FDO, _DLOPEN = b"FDO\0", 0x407C0C0A
 
 
 class Need(NamedTuple):
-    """A name the linker looks for; ``kind`` is needed, filter or auxiliary (which may be absent).
+    """A name the linker looks for; ``kind`` is needed, filter, or what may be absent: auxiliary, audit.
 
     ``when`` is lazy or deferred for what illumos' linker does not load before it is used, else empty.
     """
@@ -75,8 +77,10 @@ class Elf(NamedTuple):
     ``flags`` is e_flags. ``needs`` are in the order of the file, which is the order of loading. ``dynamic``
     is False for a static program. ``dlopen`` holds the raw FDO notes about libraries opened at run time.
     ``strings`` is where in the file all names are, and how many bytes. ``last_path`` is the DT_RPATH or
-    DT_RUNPATH that comes last. Only objects of illumos have ``config``, the DT_CONFIG, and ``opens``: which
-    functions that open others by name (module openers) they call.
+    DT_RUNPATH that comes last. ``now`` says that all is bound at start-up. Only objects of illumos have
+    ``config``, the DT_CONFIG, ``opens``: which functions that open others by name (module openers) they call,
+    and capabilities: ``special`` is what not every machine can load, ``address32`` what only a process with
+    32-bit addresses can.
     """
 
     abi: Abi
@@ -93,6 +97,9 @@ class Elf(NamedTuple):
     last_path: str | None = None
     config: str | None = None
     opens: frozenset[bytes] = frozenset()
+    now: bool = False
+    special: bool = False
+    address32: bool = False
 
     @property
     def packed(self) -> tuple[object, ...]:
@@ -277,7 +284,17 @@ class _Reading:
             text(paths[-1]) if paths else None,
             text(values[_CONFIG]) if solaris and _CONFIG in values else None,
             self._opens(values, strings) if for_illumos else frozenset(),
+            _BIND_NOW in values
+            or bool(values.get(_FLAGS, 0) & _FLAG_BIND_NOW or values.get(_FLAGS_1, 0) & _NOW),
+            *(self._demands() if solaris else ()),
         )
+
+    def _demands(self) -> tuple[bool, bool]:
+        for offset, _, size, _ in self._of_kind(capabilities.SEGMENT):
+            one = self._layout.dynamic  # of the same form
+            data = self._file.at(offset, min(size, _MOST_DYNAMIC) // one.size * one.size)
+            return capabilities.demands(one.iter_unpack(data), self._abi.machine)
+        return False, False
 
     def _of_kind(self, kind: int) -> Iterable[tuple[int, int, int, int]]:
         return self._segments.get(kind, ())

@@ -73,10 +73,12 @@ class Following:
             job = todo.popleft()
             todo.extendleft(self._do(job))
 
-    def open(self, linker: AnyLinker, name: str, reason: Reason, severity: str) -> Library | None:
-        """Add a module that is opened at run time, with its needs."""
+    def open(
+        self, linker: AnyLinker, name: str, reason: Reason, severity: str, *, now: bool = False
+    ) -> Library | None:
+        """Add a module that is opened at run time (``now``: with RTLD_NOW), with its needs."""
         loading = self._linkers.load(linker)
-        library = loading.open(name, reason.rule, reason.origin)
+        library = loading.open(name, reason.rule, reason.origin, now=now)
         self._collect(linker, loading, severity)
         return library
 

@@ -15,16 +15,26 @@ _CRYPT_CONF = "/etc/security/crypt.conf"
 
 
 class _Use(NamedTuple):
-    """What is opened for who calls one of the functions: ``files``, and the modules that ``table`` names."""
+    """What is opened for who calls one of the functions: ``files``, and the modules that ``table`` names.
+
+    ``now``: with RTLD_NOW (libc, gen/crypt.c), so that nothing these need can be lazy.
+    """
 
     functions: frozenset[bytes]
     files: tuple[str, ...]
     table: str = ""
     modules: Callable[[str, int], tuple[str, ...]] = lambda text, bits: ()
+    now: bool = False
 
 
 _USES = (
-    _Use(openers.HASHING, (_CRYPT_CONF, "/etc/security/policy.conf"), _CRYPT_CONF, sunos_conf.crypt_modules),
+    _Use(
+        openers.HASHING,
+        (_CRYPT_CONF, "/etc/security/policy.conf"),
+        _CRYPT_CONF,
+        sunos_conf.crypt_modules,
+        now=True,
+    ),
     _Use(openers.TRANSPORTING, (_NETCONFIG,), _NETCONFIG, sunos_conf.transport_modules),
     _Use(openers.RESOLVING, (_NETCONFIG,)),
 )
@@ -73,4 +83,4 @@ def _open(walk: Following, linker: Sunos, use: _Use, reason: Reason) -> None:
     for path in use.files:
         walk.add(path, reason)
     for module in use.modules(walk.files.text(use.table) or "", linker.bits) if use.table else ():
-        walk.open(linker, module, Reason("dlopen", walk.real(use.table)), "warning")
+        walk.open(linker, module, Reason("dlopen", walk.real(use.table)), "warning", now=use.now)

@@ -36,7 +36,7 @@ class Linkers:
     def of(self, elf: Elf) -> AnyLinker | None:
         """Return the linker of a program, or of its ABI for a library; None if it is of no known kind."""
         name = elf.interpreter or self._usual(elf)
-        key = (sunos.kernel_name(name), elf.abi, elf.config)
+        key = (sunos.kernel_name(name), elf.abi, elf.config, elf.address32)
         if key not in self._linkers:
             self._linkers[key] = self._open(name, elf)
         return self._linkers[key]

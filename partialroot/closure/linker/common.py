@@ -88,8 +88,8 @@ class Loading(Protocol):
     def start(self, library: Library) -> None:
         """Begin with a program, or with a library as if it were one."""
 
-    def open(self, name: str, rule: str, origin: str) -> Library | None:
-        """Load what is opened by name at run time (dlopen), and all it needs."""
+    def open(self, name: str, rule: str, origin: str, *, now: bool = False) -> Library | None:
+        """Load what is opened by name at run time (dlopen), and all it needs; ``now``: with RTLD_NOW."""
 
     def follow_openings(self) -> None:
         """Load what the objects say they open at run time."""

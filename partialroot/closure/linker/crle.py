@@ -21,13 +21,15 @@ _MOST_VARIABLES = 1000
 class Config(NamedTuple):
     """What a file changes: ``before`` are directories searched first, ``directories`` replace the default.
 
-    ``preload`` names what every program loads; ``alternatives``: it has objects to be taken for others.
+    ``preload`` names what every program loads, ``bind_now`` says that all is bound at start-up;
+    ``alternatives``: it has objects to be taken for others.
     """
 
     before: tuple[str, ...] = ()
     directories: tuple[str, ...] | None = None
     preload: tuple[str, ...] = ()
     alternatives: bool = False
+    bind_now: bool = False
 
 
 NOTHING = Config()
@@ -57,6 +59,7 @@ def _parse(data: bytes, abi: Abi) -> Config | None:
         _with_lib(_split(_text(data, directories)), abi.bits, flags) if directories else None,
         tuple(variables.get("LD_PRELOAD", "").replace(":", " ").split()),
         bool(flags & _ALTERNATIVES),
+        bool(variables.get("LD_BIND_NOW")),
     )
 
 

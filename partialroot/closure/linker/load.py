@@ -13,7 +13,7 @@ from partialroot.closure.linker.musl import Musl
 _UNWINDING = (b"pthread_cancel", b"pthread_exit")
 _LIBC = ("libc.so.6", "libpthread.so.0")
 
-_RULES = {"needed": "needed", "filter": "filter", "auxiliary": "filter"}
+_RULES = {"needed": "needed", "filter": "filter", "auxiliary": "filter", "audit": "needed"}
 
 
 class Loaded:
@@ -59,8 +59,8 @@ class LinkMap:
         self._add(library, None)
         self._run()
 
-    def open(self, name: str, rule: str, origin: str) -> Library | None:
-        """Load what is opened by name at run time (dlopen), and all it needs."""
+    def open(self, name: str, rule: str, origin: str, *, now: bool = False) -> Library | None:
+        """Load what is opened by name at run time (dlopen), and all it needs; nothing is lazy here."""
         loaded = self._reach(name, None, rule, origin)
         self._run()
         return None if loaded is None else loaded.library

@@ -64,7 +64,7 @@ class Sunos:
         self.interpreter = interpreter
         self.bits = like.abi.bits
         self.secure = _SECURE[like.abi.machine]
-        self._abi = like.abi
+        self._abi, self._address32 = like.abi, like.address32
         self._defaults = _DIRECTORIES[like.abi.machine]
         self._file = files.file(config or _CONFIG[like.abi.machine])
         self._config = self._read_config()
@@ -75,6 +75,11 @@ class Sunos:
     def preload(self) -> tuple[str, ...]:
         """The names of what the configuration file makes every program load."""
         return self._config.preload
+
+    @property
+    def bind_now(self) -> bool:
+        """Whether the configuration file makes every program bind all at start-up."""
+        return self._config.bind_now
 
     def search(self, name: str, directories: tuple[str, ...], no_default: bool) -> Choice:
         """Search for a bare name; ``no_default`` is the needing object's flag DF_1_NODEFLIB."""
@@ -134,24 +139,38 @@ class Sunos:
         return choice._replace(library=choice.library._replace(config=self._file))
 
     def _look(self, name: str, directories: tuple[str, ...]) -> Choice:
-        """Take the first object that fits; what does not is passed over (analyze.c, load_so)."""
-        shut = False
+        """Take the first object that fits; what does not is passed over (analyze.c, load_so).
+
+        One that not every machine can load is passed over on the others (cap.c, cap_check): so what is found
+        behind it is taken, too.
+        """
+        shut, special = False, list[Library]()
         for directory in directories:
             path = f"{directory}/{name}"
             library = self._take(path)
-            if library is not None:
-                return Choice(library)
+            if library is not None and all(library.found.real != one.found.real for one in special):
+                if not library.elf.special:
+                    return Choice(*_first([*special, library]))
+                special.append(library)
             shut |= path in self.files.shut
-        return Choice(None, shut=shut)
+        return Choice(*_first(special), shut=shut and not special)
 
     def _every(self, directory: str) -> Choice:
         """Take all objects of a directory that fit: each is the best for some processor (cap.c, cap_dir)."""
         found = self.files.find(directory)
         names = () if found is None else self.files.tree.names(found.real)
         libraries = [one for name in names if (one := self._take(f"{directory}/{name}")) is not None]
-        return Choice(libraries[0] if libraries else None, tuple(libraries[1:]))
+        return Choice(*_first(libraries))
 
     def _take(self, path: str) -> Library | None:
         found = self.files.file(path)
         elf = None if found is None else self.files.content(found).elf
-        return None if found is None or elf is None or elf.abi != self._abi else Library(found, elf)
+        if found is None or elf is None or elf.abi != self._abi:
+            return None
+        # Only a program restricted to 32-bit addresses can have such objects (cap.c, sfcap_check).
+        return None if elf.address32 and elf.abi.bits == 64 and not self._address32 else Library(found, elf)
+
+
+def _first(libraries: list[Library]) -> tuple[Library | None, tuple[Library, ...]]:
+    """Return what is taken here, and what would be on other machines."""
+    return (libraries[0], tuple(libraries[1:])) if libraries else (None, ())

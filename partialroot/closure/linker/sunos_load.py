@@ -21,6 +21,9 @@ _DIGESTS = "libmd.so.1"
 class SunosMap:
     """What one program, or one module on its own, gets loaded; with ``lean`` without lazy needs.
 
+    Where all is bound at start-up nothing is lazy: by an object's own word (ld -z now), and by that of who
+    loads it, for the mode is handed down (analyze.c, update_mode). Only deferred needs still wait.
+
     ``edges`` says what needs what, each thing after what first needs it; ``absent`` what is not there.
     """
 
@@ -33,7 +36,8 @@ class SunosMap:
         self._known: dict[tuple[int, int], Library] = {}
         self._hard: deque[Library] = deque()
         self._soft: deque[Library] = deque()
-        self._followed: set[RootPath] = set()
+        self._now: set[RootPath] = set()
+        self._followed: set[tuple[RootPath, bool]] = set()
 
     def start(self, library: Library) -> None:
         """Begin with a program, or with a library as if it were one; the linker itself loads nothing.
@@ -44,20 +48,20 @@ class SunosMap:
         if interpreter is not None and interpreter.real == library.found.real:
             return
         self._secure = bool(library.found.node.mode & _SET_ID)
-        self._add(library, soft=False)
+        self._add(library, soft=False, now=self._linker.bind_now)
         if library.elf.interpreter is not None and not self._secure:
             for name in self._linker.preload:
                 need = Need("needed", name)
-                self._follow(need, self._choices(need, library), library, soft=False)
+                self._follow(need, self._choices(need, library), library, False, self._linker.bind_now)
         self._run()
 
-    def open(self, name: str, rule: str, origin: str) -> Library | None:
+    def open(self, name: str, rule: str, origin: str, *, now: bool = False) -> Library | None:
         """Load what libc opens by name at run time (dlopen), and all it needs."""
         choice = self._linker.open(name) if "/" in name else self._linker.search(name, (), False)
         if choice.library is None:
             self.absent.append(Absent(rule, origin, name, choice))
         else:
-            self._take(choice, rule, origin, soft=False)
+            self._take(choice, rule, origin, soft=False, now=now or self._linker.bind_now)
             self._run()
         return choice.library
 
@@ -75,11 +79,14 @@ class SunosMap:
         while self._hard or self._soft:
             soft = not self._hard
             library = (self._soft if soft else self._hard).popleft()
-            if library.found.real in self._followed:
+            now = library.elf.now or library.found.real in self._now
+            if {(library.found.real, now), (library.found.real, True)} & self._followed:
                 continue
-            self._followed.add(library.found.real)
+            self._followed.add((library.found.real, now))
             for need, choices in self._needs(library):
-                self._follow(need, choices, library, soft or bool(need.when))
+                waits = need.when == "deferred" or bool(need.when and not now)
+                if not (waits and self._lean):
+                    self._follow(need, choices, library, soft or waits, now)
         self.absent = [self._loaded_before(one) for one in self.absent]
 
     def _needs(self, library: Library) -> Iterable[tuple[Need, list[Choice]]]:
@@ -88,8 +95,6 @@ class SunosMap:
         That is the same in every program, except in those with set-id: there it depends on what is loaded.
         """
         needs = library.elf.needs
-        if self._lean:
-            needs = tuple(need for need in needs if not need.when)
         if self._secure:
             return ((need, self._choices(need, library)) for need in needs)
         known = self._linker.needs.get(library.found.real)
@@ -99,18 +104,24 @@ class SunosMap:
         return known
 
     def _choices(self, need: Need, caller: Library) -> list[Choice]:
-        """Find what one need names: a filter may name several objects."""
+        """Find what one need names: a filter, or an audit, may name several objects."""
         if need.kind == "needed":
             return [self._choose(need.name, caller)]
         names = [name for name in need.name.split(":") if not self._linker.is_interpreter(name)]
         return [self._choose(name, caller) for name in names]
 
-    def _follow(self, need: Need, choices: list[Choice], caller: Library, soft: bool) -> None:
-        """Load what a need leads to: of a filter's objects one at least must be there."""
+    def _follow(self, need: Need, choices: list[Choice], caller: Library, soft: bool, now: bool) -> None:
+        """Load what a need leads to: of a filter's objects one at least must be there.
+
+        Without its audit libraries a program runs, unwatched.
+        """
         origin = caller.found.real
-        rule = "needed" if need.kind == "needed" else "filter"
+        rule = "needed" if need.kind in ("needed", "audit") else "filter"
+        soft |= need.kind == "audit"
         for choice in choices:
-            self._take(choice, rule, origin, soft)
+            self._take(choice, rule, origin, soft, now)
+        if need.kind == "audit":
+            self._linker.files.troubles[origin] = f"is watched by the audit library {need.name}"
         if choices and need.kind != "auxiliary" and not any(choice.library for choice in choices):
             self.absent.append(Absent(rule, origin, need.name, choices[0], soft))
 
@@ -140,16 +151,18 @@ class SunosMap:
         trusted = {*self._linker.secure, *(str(one.found.real.parent) for one in self._known.values())}
         return tuple(one.directory for one in elements if not one.moves or one.directory in trusted)
 
-    def _take(self, choice: Choice, rule: str, origin: str, soft: bool) -> None:
+    def _take(self, choice: Choice, rule: str, origin: str, soft: bool, now: bool) -> None:
         for library in () if choice.library is None else (choice.library, *choice.variants):
-            known = self._add(library, soft)
+            known = self._add(library, soft, now)
             other = known.found.real != library.found.real
             self.edges.append(Edge(rule, origin, library, other or library is not choice.library))
 
-    def _add(self, library: Library, soft: bool) -> Library:
+    def _add(self, library: Library, soft: bool, now: bool) -> Library:
         """Return the object that a file is, perhaps one loaded before; what can wait is followed last."""
         node = library.found.node
         known = self._known.setdefault((node.dev, node.ino), library)
+        if now:
+            self._now.add(known.found.real)
         (self._soft if soft else self._hard).append(known)
         return known
 
