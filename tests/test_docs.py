@@ -33,7 +33,7 @@ def differences(example: Any, actual: Any, at: str = "") -> Iterator[str]:
         return
     if type(example) is not type(actual) and {type(example), type(actual)} != {int, float}:
         yield f"{at}: {type(actual).__name__} instead of {type(example).__name__}"
-    elif isinstance(example, dict) and not at.endswith(".by_method"):
+    elif isinstance(example, dict) and not at.endswith((".by_method", ".methods")):
         yield from (f"{at}.{key}: on one side only" for key in example.keys() ^ actual.keys())
         for key in example.keys() & actual.keys():
             yield from differences(example[key], actual[key], f"{at}.{key}")
@@ -80,6 +80,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     say("explain", "explain", zone, "/usr/bin/env")
     say("closure", "closure", "/bin/sh", "/usr/bin/env", "--modules")
     say("export", "export", zone, "--manifest", "mtree")
+    say("affected", "affected", "/usr/bin/env")
     say("sbom", "sbom", zone, "--out", top / "bill.json")
     say("status", "status", zone)
     say("unmount", "unmount", zone)

@@ -16,7 +16,7 @@ MODULES = {
     for module, verbs in {
         "building": ("populate", "plan", "remove", "profiles"),
         "closing": ("closure",),
-        "accounting": ("sbom",),
+        "accounting": ("affected", "sbom"),
         "looking": ("explain", "status", "verify", "audit", "doctor"),
         "learning": ("learn",),
         "exporting": ("export",),

@@ -184,6 +184,10 @@ def _closure(verb: Parser) -> None:
     _source_options(verb)
 
 
+def _affected(verb: Parser) -> None:
+    verb.add_argument("words", metavar="PATH|PACKAGE[@VERSION]", nargs="+", help="absolute: a path")
+
+
 def _sbom(verb: Parser) -> None:
     verb.add_argument("zonepath", metavar="ZONEPATH")
     verb.add_argument("--out", metavar="FILE", help="write it there (default: the standard output)")
@@ -290,6 +294,7 @@ VERBS: Mapping[str, Verb] = {
     "plan": Verb("show what populate would do", "plan node", _plan),
     "closure": Verb("show what programs need at run time", "closure /usr/bin/ssh", _closure),
     "explain": Verb("say why a path is in a zone", "explain /zones/web /usr/bin/node", _explain),
+    "affected": Verb("say which zones hold a path or a package", "affected openssl@3.0.11-1", _affected),
     "sbom": Verb("list a zone's files and packages (CycloneDX)", "sbom /zones/web --out web.cdx.json", _sbom),
     "status": Verb("say which zones are current, and what runs in them", "status --all", _zone_words),
     "verify": Verb("compare zones with their receipts", "verify /zones/web", _verify),

@@ -77,6 +77,7 @@ _EMPTY: Mapping[str, Document] = {
         "left_out": [],
     },
     "doctor": {"checks": []},
+    "affected": {"zones": [], "unread": []},
     "sbom": {
         "zonepath": None,
         "out": None,
@@ -127,6 +128,7 @@ _NOTHING_DONE: Mapping[str, Document] = {
         "log": None,
     },
     "halt": {"changed": False},
+    "affected": {},
     **dict.fromkeys(("refresh", "rollback"), _NOT_REFRESHED),
     "remove": {"removed": False},
 }

@@ -67,12 +67,12 @@ def _followed(path: RootPath, links: Mapping[RootPath, str]) -> RootPath:
         link = min((above for above in path.ancestors if above in links), key=len, default=None)
         if link is None:
             break
-        path = _joined(link.parent, links[link], path[len(link) + 1 :])
+        path = joined(link.parent, links[link], path[len(link) + 1 :])
     return path
 
 
-def _joined(directory: RootPath, target: str, rest: str) -> RootPath:
-    """Return where ``rest`` is below a symlink to ``target`` that lies in ``directory``."""
+def joined(directory: RootPath, target: str, rest: str) -> RootPath:
+    """Return what a symlink to ``target`` in ``directory`` leads to, or ``rest`` below that."""
     from posixpath import join, normpath
 
     return RootPath("/" + normpath(join(directory, target, rest)).lstrip("/"))
