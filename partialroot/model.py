@@ -88,9 +88,10 @@ class Node(NamedTuple):
     @classmethod
     def of(cls, found: os.stat_result, target: str | None = None) -> "Node":
         """Return what lstat(2) or fstat(2) ``found``; ``target`` is a symlink's."""
+        mode = found.st_mode
         return cls(
-            FileType.of(found.st_mode),
-            stat.S_IMODE(found.st_mode),
+            _TYPES.get(mode & 0o170000, FileType.CHAR),
+            mode & 0o7777,
             found.st_uid,
             found.st_gid,
             found.st_size,

@@ -45,8 +45,6 @@ _SOLARIS_KINDS |= {0x6FFFFEFC: "audit", 0x6FFFFEFB: "audit"}  # DT_AUDIT, DT_DEP
 _CONFIG, _POSITION = 0x6FFFFEFA, 0x6FFFFDFD
 _WHEN = {1: "lazy", 4: "deferred", 5: "deferred"}
 
-_OPENERS = [(name, name + b"\0") for name in openers.ALL]
-
 _tag = itemgetter(0)
 
 _FDO, _DLOPEN = b"FDO\0", 0x407C0C0A
@@ -328,17 +326,17 @@ class _Reading:
         file = _File(self._file.source, _SYMBOL_BUDGET, self._file.head)
         try:
             names = file.at(strings.offset, strings.size)
-            wanted = frozenset([name for name, ended in _OPENERS if ended in names])
-            return wanted and wanted & self._undefined(file, names, table, hashed)
+            symbols = self._symbols(file, table, hashed)
         except SourceError:
             return frozenset()
+        undefined = {names[at : at + openers.LONGEST] for at, section in symbols if section == 0}
+        return openers.ALL.intersection(one.partition(b"\0")[0] for one in undefined)
 
-    def _undefined(self, file: _File, names: bytes, table: int, hashed: int) -> set[bytes]:
-        """Return the names of the symbols that others define; the hash table says how many there are."""
+    def _symbols(self, file: _File, table: int, hashed: int) -> Iterator[tuple[int, int]]:
+        """Return name and section of all symbols; the hash table says how many there are."""
         note, symbol = self._layout.note, self._layout.symbol
         _, count, _ = note.unpack(file.at(hashed, note.size))
-        found: Iterator[tuple[int, int]] = symbol.iter_unpack(file.at(table, count * symbol.size))
-        return {names[at : names.find(b"\0", at)] for at, section in found if section == 0}
+        return symbol.iter_unpack(file.at(table, count * symbol.size))
 
     def _interpreter(self) -> str | None:
         for offset, _, size, _ in self._of_kind(_INTERP):

@@ -22,3 +22,5 @@ RESOLVING = frozenset(
 """libnsl (nss/gethostbyname_r.c) and libsocket look up no name without /etc/netconfig."""
 
 ALL = ISAEXEC | DIGESTING | HASHING | TRANSPORTING | RESOLVING
+LONGEST = max(map(len, ALL)) + 1
+"""As many bytes of a name tell whether it is one of them."""

@@ -34,7 +34,10 @@ def shared_tops(platform: str, lstat: Callable[[RootPath], Node | None]) -> tupl
 
 def layer_of(path: RootPath, tops: Iterable[RootPath]) -> Layer:
     """Return the layer that holds ``path``."""
-    return Layer.SHARED if any(path.is_below(top) for top in tops) else Layer.PRIVATE
+    for top in tops:
+        if path.is_below(top):
+            return Layer.SHARED
+    return Layer.PRIVATE
 
 
 def private_home(path: RootPath) -> RootPath:
@@ -90,7 +93,7 @@ class Excludes:
 
     def _real(self, path: RootPath) -> RootPath:
         """Return a path with its parents' symlinks followed, but not its own."""
-        return path if path == ROOT else self._tree.resolve(path.parent).real / path.name
+        return self._tree.place(path)
 
     def _real_glob(self, pattern: str) -> str:
         """Return a pattern with symlinks followed in the directories before its first glob."""

@@ -99,8 +99,10 @@ def _xattrs(descriptor: int) -> tuple[tuple[str, bytes], ...]:
         if error.errno == ENOTSUP:
             return NO_XATTRS
         raise
+    if not names:  # as most files
+        return NO_XATTRS
     wanted = sorted(name for name in names if not name.startswith(_NOT_COPIED))
-    return tuple(_present((name, _xattr(descriptor, name)) for name in wanted)) if wanted else NO_XATTRS
+    return tuple(_present((name, _xattr(descriptor, name)) for name in wanted))
 
 
 def _present(xattrs: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, bytes]]:

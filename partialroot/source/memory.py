@@ -102,7 +102,7 @@ class Memory:
         A file that was changed meanwhile has another ctime ever after: what is put here is never got again.
         One that was changed just before this memory was opened may not, and is passed over.
         """
-        if node.ctime_ns < self._since - RECENT_NS:
+        if self._file is not None and node.ctime_ns < self._since - RECENT_NS:
             self.put((kind, node.dev, node.ino // _INODES), node.ino, _state(node), value)
 
     def close(self) -> None:

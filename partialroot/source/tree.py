@@ -80,6 +80,9 @@ class Tree:
 
     def lstat(self, path: RootPath) -> Node | None:
         """Return what is at ``path``: its parents' symlinks are followed, its own is not."""
+        known = self._nodes.get(path)  # which has canonical paths only
+        if known is not None:
+            return known
         here, above = self._at(path)
         if above.node is None or above.node.type is not FileType.DIR:
             return None
@@ -87,7 +90,7 @@ class Tree:
 
     def place(self, path: RootPath) -> RootPath:
         """Return ``path`` with its parents' symlinks followed, whether anything is there or not."""
-        return self._at(path)[0]
+        return path if path in self._nodes else self._at(path)[0]
 
     def _at(self, path: RootPath) -> tuple[RootPath, Resolved]:
         """Return :meth:`place` and what the directory is that it is in."""
@@ -98,6 +101,9 @@ class Tree:
 
     def resolve(self, path: RootPath) -> Resolved:
         """Follow every symlink of ``path``, the last one included."""
+        known = self._nodes.get(path)
+        if known is not None and known.target is None:
+            return Resolved(path, known, ())
         here, above = self._at(path)
         if above.node is None or above.node.type is not FileType.DIR:
             return Resolved(here, None, above.links)

@@ -42,6 +42,7 @@ class Svr4(NoPackages):
         self._catalogs = ZapCatalogs(tree)
         self._infos: dict[str, dict[str, str]] = {}
         self._searches = 0
+        self._entries: dict[str, Entry] = {}
 
     def installed(self) -> tuple[str, ...]:
         """Return the names of the packages in the database, sorted."""
@@ -208,7 +209,11 @@ class Svr4(NoPackages):
         return None if line is None else self._parse(line)
 
     def _parse(self, line: str) -> Entry:
-        return parse(line, CONTENTS)
+        """Return what a line says; most lines are asked for more than once."""
+        entry = self._entries.get(line)
+        if entry is None:
+            entry = self._entries[line] = parse(line, CONTENTS)
+        return entry
 
     def _place(self, path: str) -> RootPath:
         try:
