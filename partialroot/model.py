@@ -18,8 +18,7 @@ from partialroot.paths import RootPath
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 NO_XATTRS: tuple[tuple[str, bytes], ...] = ()
-TARBALLS = (".tar.gz", ".tgz", ".tar")
-"""A source whose name ends so is the tarball of a root, not a directory."""
+TARBALLS = (".tar.gz", ".tgz", ".tar")  # a source whose name ends so is the tarball of a root
 PAUSE = RootPath("/pause")  # the built-in pause process, where a zone has it
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from branded import STORE, ZONEPATH, Branded
+from branded import BRAND, STORE, ZONEPATH, Branded
 from lifecycle.machine import NEEDS
 from needs import require
 from spaces import mounts_below
@@ -89,6 +89,86 @@ def test_a_running_zone_is_told_as_such(machine: Branded) -> None:
         machine.partialroot(verb, ZONEPATH)
     for verb in ("remove", "boot", "halt"):
         assert "zoneadm" in machine.partialroot(verb, ZONEPATH, code=2).err
+
+
+def test_every_hook_may_be_called_twice(machine: Branded) -> None:
+    """Once more does no harm: it is done already, or it is refused and nothing is lost (254 least of all)."""
+
+    def twice(name: str, *words: str, zone: str = "web", again: int = 0) -> None:
+        """Call a hook by itself, as zoneadm does, and once more."""
+        zonepath = f"/export/zones/{zone}"
+        for code in (0, again):
+            machine.run(f"{BRAND}/hook", name, zone, zonepath, *words, code=code)
+            left.append(
+                (machine.mounts(zonepath), machine.path(zonepath).exists() and machine.entries(zonepath))
+            )
+        assert left[-1] == left[-2]
+
+    left: list[tuple[list[str], object]] = []
+    before = machine.datasets("rpool/export")
+    for zone in ("web", "twin"):
+        machine.configure(zone)
+        machine.run("zfs", "create", f"rpool/export/zones/{zone}")
+        machine.path(f"/export/zones/{zone}").chmod(0o700)
+    twice("install", "-ppage", again=255)
+    for words in (("2", "0"), ("2", "1")):
+        twice("prestatechange", *words)
+        twice("poststatechange", *words)
+    twice("poststatechange", "4", "4")
+    twice("sysboot")
+    twice("query", "datasets")
+    twice("detach")
+    twice("attach")
+    machine.python("from lifecycle import zones; zones.load('web').set_state('installed')")
+    twice("clone", "web", zone="twin", again=255)
+    assert machine.path("/export/zones/twin/root/srv/index.html").exists()
+    for zone in ("twin", "web"):
+        twice("verify_adm", "uninstall", "-F", zone=zone)
+        twice("uninstall", "-F", zone=zone)
+    assert machine.datasets("rpool/export") == before
+
+
+def test_a_scratch_zone_shows_the_root(machine: Branded) -> None:
+    """``zoneadm mount``, which others use to repair a zone: our hooks are called for it, too."""
+    machine.install_zone()
+    machine.change("/etc/motd", "welcome again\n")
+    machine.zoneadm("web", "mount")
+    assert machine.state("web") == "mounted"
+    assert machine.path(f"{ZONEPATH}/lu/a/etc/motd").read_text() == "welcome again\n"
+    machine.write(f"{ZONEPATH}/lu/a/etc/repaired", "yes\n")
+    machine.zoneadm("web", "unmount")
+    assert machine.mounts(ZONEPATH) == [f"{ZONEPATH}/root"]
+    machine.zoneadm("web", "boot")
+    assert machine.run("zlogin", "-S", "web", "cat /etc/repaired").out == "yes\n"
+    machine.zoneadm("web", "halt")
+    machine.zoneadm("web", "uninstall", "-F")
+    assert not machine.path(ZONEPATH).exists()
+
+
+def test_the_kinds_of_network(machine: Branded) -> None:
+    """With a shared stack the global zone plumbs; with one of its own the zone finds links and devices."""
+    shared = "add net; set physical=e1000g0; set address=192.0.2.7/24; end"
+    machine.write("/be/profiles/served.toml", 'uses = ["page"]\n[parameters]\nport = "8123"\n')
+    machine.configure(more=shared)
+    machine.zoneadm("web", "install", "-p", "served")
+    machine.zoneadm("web", "boot")
+    assert machine.plumbed("web") == ["lo0 127.0.0.1", "e1000g0 192.0.2.7/24"]
+    assert not machine.path(f"{ZONEPATH}/root/dev/ip").exists()
+    page = machine.run(
+        "busybox", "wget", "-qO-", "http://127.0.0.1:8123/index.html", environment={"http_proxy": ""}
+    )
+    assert page.out == "hello world\n"
+    machine.configure("own", "set ip-type=exclusive; add net; set physical=vnic0; end")
+    machine.zoneadm("own", "install", "-p", "served")
+    machine.zoneadm("own", "boot")  # the same port again: it has a network of its own
+    assert machine.plumbed("own") == ["vnic0 "]
+    root = "/export/zones/own/root"
+    assert machine.path(f"{root}/etc/svc/volatile/dladm/datalink.conf").read_text() == "vnic0\n"
+    assert machine.path(f"{root}/dev/ip").exists() and machine.path(f"{root}/dev/console").is_symlink()
+    for zone in ("web", "own"):
+        machine.zoneadm(zone, "halt")
+        assert machine.plumbed(zone) == []
+    assert "exclusive IP stack" in machine.zonecfg("own", shared, code=1).err
 
 
 # --- failed installs ----------------------------------------------------------------------------------

@@ -490,6 +490,64 @@ def test_an_empty_answer_to_query_is_garbage(trap: Trap) -> None:
     assert trap.log()[-1] == "query datasets"
 
 
+def test_a_scratch_zone(installed: Trap) -> None:
+    """zoneadm mount: hooks as for ready, the root at /a, the global zone's programs read-only."""
+    installed.adm("mount")
+    assert installed.state == "mounted"
+    assert installed.log() == [
+        "verify web /zones/web mount",
+        "pre web /zones/web 2 0",
+        "post web /zones/web 2 0",
+    ]
+    assert installed.machine.path(f"{ZONE}/lu/a/sbin/init").exists()
+    assert installed.machine.path(f"{ZONE}/lu/usr/bin").exists()
+    assert installed.machine.run("sh", "-c", f"echo x >{ZONE}/lu/etc/x", code=None).code != 0
+    assert "must be installed" in installed.adm("boot", code=1)
+    installed.log()
+    installed.adm("unmount")
+    assert installed.log() == ["pre web /zones/web 7 4", "post web /zones/web 7 4"]
+    assert installed.state == "installed" and installed.machine.mounts(ZONE) == []
+    installed.do("pre", f"/usr/sbin/mount -F tmpfs swap {ZONE}/lu")
+    assert "busy" in installed.adm("mount", code=1)
+    assert installed.state == "installed"
+
+
+NET = "add net; set physical=e1000g0; set address=192.0.2.7/24; end"
+
+
+def test_addresses_are_the_global_zones_business(installed: Trap) -> None:
+    machine = installed.machine
+    assert "must be set" in machine.zonecfg("web", "add net; set physical=e1000g0; end", code=1).err
+    machine.zonecfg("web", NET)
+    installed.adm("ready")
+    assert machine.plumbed("web") == ["lo0 127.0.0.1", "e1000g0 192.0.2.7/24"]
+    machine.zonecfg("other", f"create -b; set zonepath=/zones/other; set brand=trap; {NET}")
+    machine.run(
+        "sh", "-c", "mkdir -p /zones/other/root/sbin; cp /zones/web/root/sbin/init /zones/other/root/sbin"
+    )
+    machine.path("/zones/other").chmod(0o700)
+    machine.python("from lifecycle import zones; zones.load('other').set_state('installed')")
+    assert "in use by zone web" in machine.zoneadm("other", "ready", code=1).err
+    installed.adm("halt")
+    assert machine.plumbed("web") == []
+    machine.zoneadm("other", "ready")
+
+
+def test_links_need_a_place_to_be_told_of(installed: Trap) -> None:
+    """With an exclusive stack the boot fails unless /etc/svc/volatile is there."""
+    machine = installed.machine
+    machine.zonecfg("web", "set ip-type=exclusive; add net; set physical=vnic0; end")
+    assert "volatile is no tmpfs" in installed.adm("boot", code=1)
+    assert installed.state == "installed" and machine.mounts(ZONE) == [] and machine.plumbed("web") == []
+    place = machine.path("/usr/lib/brand/trap/platform.xml")
+    mount = '<mount special="swap" directory="/etc/svc/volatile" type="tmpfs"/>'
+    place.write_text(place.read_text().replace("</platform>", f"{mount}</platform>"))
+    installed.adm("boot")
+    assert machine.path(f"{ZONE}/root/etc/svc/volatile/dladm/datalink.conf").read_text() == "vnic0\n"
+    place.write_text(place.read_text().replace('allow-exclusive-ip="true"', 'allow-exclusive-ip="false"'))
+    assert "allows no exclusive" in machine.zonecfg("web", "set autoboot=true", code=1).err
+
+
 def test_uninstall_refuses_while_something_is_mounted(installed: Trap) -> None:
     """verify_adm is the only hook before that check."""
     point = f"{ZONE}/root/srv"

@@ -37,9 +37,7 @@ class Life:
 
     def install(self, wish: Wish) -> None:
         """Build the zone; after a failure nothing of it is left, if that is possible."""
-        self._datasets.top()  # refuses what is no dataset
-        if self._datasets.active() or not self.is_vacant():
-            raise ZonepathError("has something in it already", path=str(self._zonepath))
+        self._refuse_occupied()
         options = self._options._replace(overlays=wish.overlays, source=wish.tarball or self._options.source)
         try:
             with Branded(options).reading(self._zonepath) as branded:
@@ -51,6 +49,12 @@ class Life:
         except BaseException:
             self.take_back()
             raise
+
+    def _refuse_occupied(self) -> None:
+        """Raise ZonepathError for a zonepath that is no dataset, or where there is something to lose."""
+        self._datasets.top()
+        if self._datasets.active() or not self.is_vacant():
+            raise ZonepathError("has something in it already", path=str(self._zonepath))
 
     def take_back(self) -> None:
         """Remove all that an installation made, as far as it can be; the zonepath's own dataset stays."""
@@ -143,6 +147,7 @@ class Life:
         listed = zonelist.parse(commands.run(commands.ZONEADM, "-z", source, "list", "-p"))
         if listed.brand != BRAND:
             raise ConflictError(f"is of brand {listed.brand}", path=source)
+        self._refuse_occupied()
         try:
             self._datasets.clone_from(Datasets(listed.zonepath), f"{self._zone}_snap")
             self._branded.adopt(self._datasets, listed.zonepath)

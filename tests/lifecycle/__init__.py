@@ -12,5 +12,8 @@ illumos-gate's zoneadm.c, zoneadmd.c, vplat.c and libbrand.c; nothing of partial
 ``zoneadm``     the zoneadm command
 ``zoneadmd``    ready, boot and halt; the zlogin command
 ``copies``      cpio and ls, as far as copies with all their metadata are made and judged by them
+``network``     addresses of a shared IP stack, links of an exclusive one
+``devices``     what is in a zone's /dev
+``standin``     plays init and what it starts, where these are programs of illumos
 ``machine``     the machine they run in
 """

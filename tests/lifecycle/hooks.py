@@ -18,6 +18,10 @@ SECONDS = 120
 PATH = "/usr/sbin:/usr/bin"
 
 
+class Failed(Exception):  # noqa: N818 -- what zoneadmd says
+    """A step of zoneadmd failed; its reason."""
+
+
 class TooLongError(Exception):
     """A command does not fit into zoneadm's buffer."""
 

@@ -110,6 +110,13 @@ class Machine:
         code = f"from lifecycle import zones; print(zones.load({zone!r}).kernel)"
         return self.python(code).strip()
 
+    def plumbed(self, zone: str) -> list[str]:
+        """Return what a zone has been given of the network."""
+        code = (
+            f"from lifecycle import network; [print(*one.values()) for one in network.configured({zone!r})]"
+        )
+        return self.python(code).splitlines()
+
     def python(self, code: str) -> str:
         """Run a few lines of Python that use this package in the machine; return what they print."""
         line = f"import sys; sys.path.insert(0, {str(TESTS)!r}); {code}"

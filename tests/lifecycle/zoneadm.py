@@ -105,6 +105,21 @@ class Zoneadm:
             zoneadmd.boot(self.zone, self.brand)
         return 0
 
+    def do_mount(self) -> int:
+        """zoneadm mount [-f]: show the root of a halted zone to whoever repairs or upgrades it."""
+        self.need("installed", *(["incomplete"] if "-f" in self.argv else []))
+        self.verify_details("mount")
+        with zones.locked(self.zone.name):
+            zoneadmd.mount(self.zone, self.brand)
+        return 0
+
+    def do_unmount(self) -> int:
+        """zoneadm unmount"""
+        self.need("mounted")
+        with zones.locked(self.zone.name):
+            zoneadmd.unmount(self.zone, self.brand)
+        return 0
+
     def do_halt(self) -> int:
         """zoneadm halt"""
         self.need("ready", "running", "down")
@@ -279,6 +294,6 @@ def main(argv: list[str]) -> int:
         print(f"zoneadm: zone '{name}': {error}: command line too long", file=sys.stderr)
     except zones.LockedError:
         print(f"zoneadm: zone '{name}': another zoneadm works on it", file=sys.stderr)
-    except (Refused, zoneadmd.Failed) as error:
+    except (Refused, hooks.Failed) as error:
         print(f"zoneadm: zone '{name}': {error}", file=sys.stderr)
     return 1

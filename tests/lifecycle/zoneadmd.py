@@ -11,33 +11,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from lifecycle import hooks, mounts, zones
+from lifecycle import devices, hooks, mounts, network, zones
 from lifecycle.brandfiles import Brand
-from lifecycle.hooks import EXEC_FAILED
+from lifecycle.hooks import EXEC_FAILED, Failed
 from lifecycle.mounts import MountError
 from lifecycle.zones import RUN, Zone
 
 INSTALLED, READY, RUNNING = 2, 3, 4
 CMD_READY, CMD_BOOT, CMD_HALT = 0, 1, 4
-STATES = {"incomplete": 1, "installed": INSTALLED, "ready": READY, "running": RUNNING, "down": 6}
+STATES = {
+    "incomplete": 1, "installed": INSTALLED, "ready": READY, "running": RUNNING, "down": 6, "mounted": 7,
+}  # fmt: skip
+SHARED_BY_SCRATCH = ("etc", "kernel", "lib", "opt", "platform", "sbin", "usr", "var")
 GARBAGE = "\x01\x7f"  # what may be in a buffer from malloc
 
 
-class Failed(Exception):  # noqa: N818 -- what zoneadmd says
-    """The step failed; its reason."""
-
-
 def ready(zone: Zone, brand: Brand) -> None:
-    """Make the kernel's zone and mount its file systems (zone_ready)."""
+    """Make the kernel's zone, mount its file systems and give it its network (zone_ready)."""
     state = STATES[zone.kernel]
     snapshot = RUN / f"{zone.name}.snapshot.xml"
     try:
         _hook(zone, brand, "prestatechange", f" {state} {CMD_READY} ")
         shutil.copy(zones.ETC / f"{zone.name}.xml", snapshot)
-        zone.resources = _reloaded(zone).resources
-        _create(zone, brand)
+        loaded = _reloaded(zone)
+        zone.resources, zone.nets = loaded.resources, loaded.nets
+        _create(zone, brand, zone.root)
         try:
             _mount_all(zone, brand)
+            network.plumb(zone)
         except Failed:
             _tear_down(zone, brand)
             raise
@@ -58,6 +59,7 @@ def boot(zone: Zone, brand: Brand) -> None:
         _hook(zone, brand, "prestatechange", f" {state} {CMD_BOOT} ")
         _mount_inside(zone, brand)
         init = _init_of(zone, brand)
+        network.boot(zone)
         _hook(zone, brand, "boot")
         _start(zone, init)
         _hook(zone, brand, "poststatechange", f" {state} {CMD_BOOT} ")
@@ -66,6 +68,44 @@ def boot(zone: Zone, brand: Brand) -> None:
             _hook(zone, brand, "poststatechange", f" {RUNNING} {CMD_HALT} ")
         _tear_down(zone, brand)
         raise
+
+
+def mount(zone: Zone, brand: Brand) -> None:
+    """Show the zone's root at /a of a scratch zone, whose own root is a tmpfs (``zoneadm mount``)."""
+    _hook(zone, brand, "prestatechange", f" {STATES[zone.kernel]} {CMD_READY} ")
+    scratch = Path(zone.zonepath, "lu")
+    scratch.mkdir(exist_ok=True)
+    try:
+        mounts.mount("tmpfs", "swap", str(scratch))
+        for name in ("a", *SHARED_BY_SCRATCH):
+            (scratch / name).mkdir()
+        _create(zone, brand, str(scratch), "mounted")
+        mounts.mount("lofs", zone.root, str(scratch / "a"))
+        for name in SHARED_BY_SCRATCH:
+            if os.path.isdir(f"/{name}"):
+                mounts.mount("lofs", f"/{name}", str(scratch / name), "ro,nodevices")
+        _hook(zone, brand, "poststatechange", f" {INSTALLED} {CMD_READY} ")
+    except (Failed, MountError) as error:
+        _unmount_scratch(zone)
+        raise Failed(str(error)) from error
+
+
+def unmount(zone: Zone, brand: Brand) -> None:
+    """Take the scratch zone away (``zoneadm unmount``)."""
+    state = STATES[zone.kernel]
+    _hook(zone, brand, "prestatechange", f" {state} {CMD_HALT} ")
+    _unmount_scratch(zone)
+    _hook(zone, brand, "poststatechange", f" {state} {CMD_HALT} ")
+
+
+def _unmount_scratch(zone: Zone) -> None:
+    scratch = f"{zone.zonepath}/lu"
+    stuck = _unmount_all(scratch)
+    if stuck:
+        raise Failed(f"unable to unmount {', '.join(stuck)}")
+    if mounts.mounted_at(scratch):
+        mounts.umount(scratch)
+    zone.set_kernel(None)
 
 
 def halt(zone: Zone, brand: Brand) -> None:
@@ -95,27 +135,27 @@ def _reloaded(zone: Zone) -> Zone:
     return zones.load(zone.name) or zone
 
 
-def _create(zone: Zone, brand: Brand) -> None:
+def _create(zone: Zone, brand: Brand, root: str, state: str = "ready") -> None:
     """Ask for implicit datasets, and have the kernel make the zone (vplat_create, zone_create)."""
     line = hooks.command(brand, "query", zone, " datasets")
     if line is not None:
         output = _hook(zone, brand, "query", " datasets") or GARBAGE
         if subprocess.run(["/usr/sbin/zfs", "list", output], capture_output=True).returncode:
             raise Failed(f"getting implicit datasets failed: {output!r}")
-    below = mounts.mounts_below(zone.root)
+    below = mounts.mounts_below(root)
     if below:
         raise Failed(f"file systems are mounted on subdirectories of the root: {', '.join(below)}")
-    if not os.path.isdir(zone.root):
-        raise Failed(f"{zone.root} is no directory")
-    root = os.stat(zone.root)
+    if not os.path.isdir(root):
+        raise Failed(f"{root} is no directory")
+    found = os.stat(root)
     for one in mounts.table():
         if (
             one.type == "lofs"
             and os.path.exists(one.special)
-            and os.path.samestat(os.stat(one.special), root)
+            and os.path.samestat(os.stat(one.special), found)
         ):
             raise Failed(f"the root is mounted on {one.point} too")
-    zone.set_kernel("ready")
+    zone.set_kernel(state)
 
 
 def _mount_all(zone: Zone, brand: Brand) -> None:
@@ -129,6 +169,8 @@ def _mount_all(zone: Zone, brand: Brand) -> None:
     wanted += [(one.dir, one.type, one.special, ",".join(one.options)) for one in zone.resources]
     for directory, kind, special, options in sorted(wanted, key=lambda one: one[0].encode()):
         _mount_one(zone, kind, special, directory, options)
+        if kind == "dev":
+            devices.populate(zone, brand, f"{zone.root}{directory}")
 
 
 def _mount_inside(zone: Zone, brand: Brand) -> None:
@@ -183,10 +225,17 @@ def _init_of(zone: Zone, brand: Brand) -> str:
 
 
 def _start(zone: Zone, init: str) -> None:
-    """Start init in namespaces of its own; its processes end with the one that is noted here."""
+    """Start init in namespaces of its own; its processes end with the one that is noted here.
+
+    With a shared IP stack the zone is in the global zone's network, with an exclusive one in its own. A
+    program of illumos is played by a stand-in.
+    """
+    spaces = ["--pid", "--fork", "--kill-child", *(["--net"] if zone.ip_type == "exclusive" else [])]
+    stands_in = [sys.executable, "-IS", str(Path(__file__).with_name("standin.py"))]
+    is_program = Path(f"{zone.root}{init}").read_bytes()[:4] == b"\x7fELF"
     with open(RUN / f"{zone.name}.console", "ab") as console:
         child = subprocess.Popen(
-            ["/usr/bin/unshare", "--pid", "--fork", "--kill-child", "chroot", zone.root, init],
+            ["/usr/bin/unshare", *spaces, *(stands_in if is_program else ["chroot"]), zone.root, init],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
@@ -218,6 +267,7 @@ def _tear_down(zone: Zone, brand: Brand) -> None:
     if was in ("ready", "running", "down"):
         zone.set_kernel("down")
     _hook(zone, brand, "halt")
+    network.unplumb(zone)
     stuck = _unmount_all(zone.root)
     if stuck:
         raise Failed(f"unable to unmount {', '.join(stuck)}")

@@ -12,7 +12,7 @@ with what lies beside it, and link(2) could take a file out of a read-only loopb
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -216,8 +216,10 @@ class Datasets:
         name = self.active()
         if name is None:
             raise ConflictError("the zone has no root in this boot environment", path=str(self.zonepath))
-        self.unmount()
         properties = {"zoned": "off", "mountpoint": str(self.mount_point), "canmount": "on"}
+        if self.mounted() == name.name and self._has(name.name, properties):
+            return
+        self.unmount()
         self._zfs.set(name.name, properties)
         if self.mounted() is None:  # setting canmount mounts on some systems, and not on others
             self._run(commands.ZFS, "mount", name.name)
@@ -236,6 +238,8 @@ class Datasets:
                 hint="mount it there",
             )
         uuid = bootenvs.running(self._run)
+        if self.mounted() == name and self._has(name, {**_CONTAINER, **_marks(uuid)}):
+            return name
         for other in roots.values():
             if other.name != name and other.active and other.boot_environment == uuid:
                 self._zfs.inherit(other.name, ACTIVE)
@@ -245,6 +249,10 @@ class Datasets:
         self._zfs.inherit(name, "mountpoint", "zoned")
         self._mount(name)
         return name
+
+    def _has(self, name: str, properties: Mapping[str, str]) -> bool:
+        """Whether a dataset has these properties: then what would set them was done before."""
+        return self._zfs.below(name, *properties)[0].properties == tuple(properties.values())
 
     # --- changing, all or nothing -------------------------------------------------------------------
 
