@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from bootable import MACHINE, SERVE, USR, Zone, bootable, left_behind, make_bootable, page, said
@@ -312,6 +313,24 @@ class TestForeground:
 
 class TestFallingBack:
     """What boots where runc does not."""
+
+    @pytest.mark.parametrize("runtime", ["bwrap", "chroot"])
+    @needs("root", "bwrap", "setpriv", "mount")
+    def test_boot_returns_when_the_first_process_is_in_the_zone(self, bootable: Zone, runtime: str) -> None:
+        """However long that takes: before, nobody would find it to halt it."""
+        subprocess.run(
+            ["mount", "--bind", "-o", "ro", f"{bootable.path}/image/usr", f"{bootable.root}/usr"], check=True
+        )
+
+        def delay(name: str, pid: int) -> None:
+            os.kill(pid, signal.SIGSTOP)
+            Timer(0.6, os.kill, (pid, signal.SIGCONT)).start()
+
+        bootable.configure("exec busybox sleep 1000")
+        booted = boot(bootable.path, runtime=runtime, watch=delay)
+        assert [process.pid for process in zone_processes(bootable.root)] == [booted.pid]
+        halt(bootable.path, grace=0)
+        assert left_behind(bootable) == []
 
     @needs("root", "runc", "bwrap", "veth")
     def test_bwrap_where_runc_is_not_installed(self, bootable: Zone, scratch: Path) -> None:

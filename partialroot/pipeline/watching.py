@@ -77,7 +77,7 @@ def _run(site: Site, wish: Watch) -> tuple[Trace, BootError | None, tuple[str, .
             if watched:
                 halt(site.zonepath)
         runtime, last = watched[-1]
-        last.finish()
+        last.stop(grace=0)  # there is nothing left, or it is not where it should be
         # runc's first process is in the zone when it is met; the others go there later.
         entered = "exec" if runtime == "runc" else "chroot"
         root = str(site.zonepath / "root")

@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGKILL
+from time import monotonic
 from typing import NamedTuple
 
 from partialroot.errors import BootError, BusyError, PartialRootError, SourceError, UsageError
@@ -21,6 +23,7 @@ from partialroot.model import PAUSE, Start, ZoneSettings
 
 # A command that cannot work (a library missing, a port taken) mostly fails within this time, in seconds.
 FIRST_BREATH = 0.25
+ENTERING = 20.0  # seconds for a runtime to mount what there is to mount
 
 Watch = Callable[[str, int], None]
 
@@ -174,12 +177,25 @@ class _Attempt:
     def _start(self) -> Started:
         self._bundle.make_run()
         if self._foreground:
-            return self._runtime.start(self._bundle, self._connect, dict.fromkeys(STANDARD_FILES))
+            return self._enter(
+                self._runtime.start(self._bundle, self._connect, dict.fromkeys(STANDARD_FILES))
+            )
         with _log(self._bundle) as stdio:
-            started = self._runtime.start(self._bundle, self._connect, stdio)
+            started = self._enter(self._runtime.start(self._bundle, self._connect, stdio))
         if _ends_within(started.pid, FIRST_BREATH):
             message = f"the zone's first process ended at once, with exit code {started.wait()}"
             raise BootError(f"{message}: {self._bundle.last_words() or 'it said nothing'}")
+        return started
+
+    def _enter(self, started: Started) -> Started:
+        """Wait until the first process is in the zone's root: before, nobody would find it to halt it."""
+        end = monotonic() + ENTERING
+        while not _ends_within(started.pid, 0.005):
+            if any(one.pid == started.pid for one in zone_processes(self._bundle.root)):
+                break
+            if monotonic() > end:
+                os.kill(started.pid, SIGKILL)
+                raise BootError(f"{self._runtime.name} did not enter the zone", path=str(self._bundle.root))
         return started
 
     def _why_no_network(self) -> str:
