@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import ProfileError, UsageError
-from partialroot.host.linux.network import parse_address
 from partialroot.pipeline.grouping import Asked
 from partialroot.pipeline.planning import library
 from partialroot.pipeline.sources import Options
@@ -103,6 +102,8 @@ class _Reading:
 
 
 def _address(text: str, where: str) -> str:
+    from partialroot.host.linux.network import parse_address  # zones of illumos are given none by us
+
     try:
         return parse_address(text)
     except UsageError as error:
