@@ -56,7 +56,8 @@ def kernel_name(interpreter: str) -> str:
 class Sunos:
     """The search of ld.so.1 for objects of one class; ``config`` is a program's own configuration file.
 
-    ``needs`` remembers, for who loads objects, what those need and where it was found.
+    For who loads objects, ``needs`` remembers what those need and where it was found, ``complete`` which of
+    them (and whether all at start-up) were loaded with all they lead to, and nothing was absent or a variant.
     """
 
     def __init__(self, files: Files, interpreter: Found | None, like: Elf, config: str | None = None) -> None:
@@ -70,6 +71,7 @@ class Sunos:
         self._config = self._read_config()
         self._choices: dict[tuple[str, tuple[str, ...], bool], Choice] = {}
         self.needs: dict[RootPath, list[tuple[Need, list[Choice]]]] = {}
+        self.complete: set[tuple[RootPath, bool]] = set()
 
     @property
     def preload(self) -> tuple[str, ...]:

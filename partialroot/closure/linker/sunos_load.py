@@ -6,6 +6,7 @@ its inode only, not by its name. Most needs of illumos' own objects are lazy: lo
 
 from collections import deque
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from partialroot.closure import openers
 from partialroot.closure.elf import Need
@@ -75,19 +76,37 @@ class SunosMap:
                 self.open(name, "dlopen", library.found.real)
 
     def _run(self) -> None:
-        """Load the needs of all that is known: first where a lack stops the program from starting."""
+        """Load the needs of all that is known, but for what other programs have shown to be complete.
+
+        What is absent may be among what others load: then all is loaded, to know.
+        """
+        passed = self._follow_all(frozenset() if self._secure else self._linker.complete)
+        if self.absent:
+            self._soft += passed
+            self._follow_all(frozenset())
+        elif not self._secure and not any(edge.variant for edge in self.edges):
+            self._linker.complete |= self._followed
+        self.absent = [self._loaded_before(one) for one in self.absent]
+
+    def _follow_all(self, complete: AbstractSet[tuple[RootPath, bool]]) -> list[Library]:
+        """Load needs: first where a lack stops the program from starting. Return the objects passed over."""
+        passed = []
         while self._hard or self._soft:
             soft = not self._hard
             library = (self._soft if soft else self._hard).popleft()
-            now = library.elf.now or library.found.real in self._now
-            if {(library.found.real, now), (library.found.real, True)} & self._followed:
+            real = library.found.real
+            now = library.elf.now or real in self._now
+            if (real, now) in self._followed or (real, True) in self._followed:
                 continue
-            self._followed.add((library.found.real, now))
+            if (real, now) in complete or (real, True) in complete:
+                passed.append(library)
+                continue
+            self._followed.add((real, now))
             for need, choices in self._needs(library):
                 waits = need.when == "deferred" or bool(need.when and not now)
                 if not (waits and self._lean):
                     self._follow(need, choices, library, soft or waits, now)
-        self.absent = [self._loaded_before(one) for one in self.absent]
+        return passed
 
     def _needs(self, library: Library) -> Iterable[tuple[Need, list[Choice]]]:
         """Return what an object needs and where that is found.
