@@ -18,8 +18,6 @@ SADM = RootPath("/var/sadm")
 CONTENTS = SADM / "install/contents"
 LOG = SADM / "install/pkglog"
 PACKAGES = SADM / "pkg"
-SYNC = ("/usr/bin/pkgadm", "sync", "-q")
-"""The command that lets a running package server write what it has: before a live system is read."""
 
 _LIMIT = 256 << 20
 _INFO_LIMIT = 1 << 20
