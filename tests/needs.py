@@ -181,6 +181,14 @@ def _glibc() -> str:
     return _run(loaders[0], "--list", "/bin/sh")
 
 
+def _solaris_zone() -> str:
+    """Look for Ansible's module where Debian's package has it: not every installation has that collection."""
+    module = (
+        "/usr/lib/python3/dist-packages/ansible_collections/community/general/plugins/modules/solaris_zone.py"
+    )
+    return "" if Path(module).exists() else f"no {module}"
+
+
 ZFS = """
 mount -t tmpfs none /run; mkdir /run/zfs /run/lock
 truncate -s 128M "$1/pool"
@@ -220,6 +228,8 @@ NEEDS: dict[str, Need] = {
     "dpkg": Need(_command("dpkg-query", "--search", "/usr/bin/env"), "Run on Debian"),
     "runc": Need(_runc, "runc"),
     "bwrap": Need(_command("bwrap", "--ro-bind", "/", "/", "--unshare-pid", "true"), "bubblewrap"),
+    "sshd": Need(_command("/usr/sbin/sshd", "-V"), "openssh-server"),
+    "solaris_zone": Need(_solaris_zone, "ansible"),
     "setpriv": Need(_command("setpriv", "--bounding-set", "-sys_admin", "true"), "util-linux"),
     "capsh": Need(_command("capsh", "--drop=cap_sys_admin", "--", "-c", "true"), "libcap2-bin"),
     "strace": Need(_command("strace", "-o", "/dev/null", "true"), "strace"),
