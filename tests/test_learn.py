@@ -338,6 +338,27 @@ def test_traces_made_elsewhere(out: Path, source: Path, scratch: Path) -> None:
     partialroot("profiles", "check", "--source", source, out)
 
 
+def test_what_is_left_out_is_said(out: Path, source: Path, scratch: Path) -> None:
+    """State of this machine, and what no profile can name; what an application came with is copied."""
+    lines = ['1 execve("/usr/bin/cat", ["cat"], 0x1 /* 0 vars */) = 0']
+    for path in ("/var/lib/app/db", "/srv/app.db", "/etc/pam.d/app", "/srv/tab\\there"):
+        lines += [f'1 open("{path}", O_RDONLY) = 3']
+        (source / path.replace("\\t", "\t")[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (source / path.replace("\\t", "\t")[1:]).write_text("auth required pam_permit.so\n")
+    lines += ['1 open("/var/lib/app/db", O_RDWR) = 3', '1 open("/srv/app.db", O_RDWR|O_CREAT, 0644) = 3']
+    (scratch / "trace").write_text("\n".join(lines))
+    options = ("--source", source, "--uses", "blank", "--trace", scratch / "trace")
+    learn(out, *options, code=None)
+    found, text = said(out), out.read_text()
+    assert found["modules"] == {"pam": ["app"]}  # whose stack is no package's, so that it must be named, too
+    assert found["files"] == ["/etc/pam.d/app", "/srv/app.db"]
+    assert 'state of this machine; to begin with a copy: files = ["/var/lib/app/db"]' in text
+    assert "no profile can name it: /srv/tab?here" in text
+    assert set(found["directories"]) == {"/var/lib/app"}  # /srv is there with its file
+    learn(out, *options, "--merge", out, code=None)
+    assert out.read_text() == text
+
+
 def test_truss_of_a_global_zone(out: Path, global_zone: Path, scratch: Path) -> None:
     programs = {"/usr/bin/server": "/usr/bin/login", "/usr/bin/helper": "/usr/bin/cat"}
     text = TRUSS.replace("/etc/localtime", "/etc/default/login").replace("/usr/share/app", "/etc/security")

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from partialroot.errors import ProfileError
 from partialroot.globs import matcher
+from partialroot.learn.lesson import only_loopback, start
 from partialroot.learn.needs import Needs, needs, spelled
 from partialroot.learn.propose import Line, propose
-from partialroot.learn.trace import Lookup, Trace, Use
+from partialroot.learn.trace import Listening, Lookup, Trace, Use
 from partialroot.learn.wording import Learned, Place, added, pasted, quoted, written
 from partialroot.model import Profile
 from partialroot.paths import RootPath
@@ -191,6 +192,67 @@ def test_every_file_is_brought_by_a_line(tmp_path_factory: pytest.TempPathFactor
         assert any(
             path == item or RootPath(path).is_below(item) or matcher(item).fullmatch(path) for item in items
         )
+
+
+# --- how it starts ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "ports", "wanted"),
+    [
+        (["app", "8000"], [8000], ["app", "@port@"]),
+        (["app", "--bind=0.0.0.0:8000", "x"], [8000], ["app", "--bind=0.0.0.0:@port@", "x"]),
+        (["app", "18000", "8000.5", "80001"], [8000], None),  # parts of other numbers
+        (["app", "8000", "8000"], [8000], None),  # which of the two?
+        (["app", "8000:8000"], [8000], None),
+        (["8000"], [8000], None),  # a program
+        (["app", "8000", "9000"], [9000, 8000], ["app", "@port@", "9000"]),  # one is enough
+        (["app"], [], None),
+    ],
+)
+def test_the_port_is_a_parameter_where_it_is_plain(
+    tmp_path: Path, words: list[str], ports: list[int], wanted: list[str] | None
+) -> None:
+    trace = Trace(listening=frozenset(Listening("0.0.0.0", port) for port in ports))
+    found, parameters = start(words, "/", looked(make(tmp_path)), trace, "linux")
+    assert list(found) == (wanted or words)
+    assert parameters == ({"port": "8000"} if wanted else {})
+
+
+@pytest.mark.parametrize(
+    ("paths", "relative", "goes"),
+    [
+        (["/srv/app/config"], (), True),
+        (["/srv/app/sub/config"], (), False),
+        (["/srv/app/sub/config"], ("/srv/app/sub/config",), True),
+        (["/srv/app/run.js"], (), False),  # the command says it by its whole path
+        (["/etc/x"], (), False),
+    ],
+)
+def test_where_it_starts(tmp_path: Path, paths: list[str], relative: tuple[str, ...], goes: bool) -> None:
+    found, trace = looked(make(tmp_path, *paths), *paths), Trace(relative=frozenset(relative))
+    words = ("/usr/bin/node", "/srv/app/run.js")
+    there = start(words, "/srv/app", found, trace, "linux")[0]
+    assert there == (("/usr/bin/env", "-C", "/srv/app", *words) if goes else words)
+    if goes:
+        of_illumos = start(words, "/srv/app", found, trace, "illumos")[0]
+        assert of_illumos == ("/bin/sh", "-c", 'cd "$0" && exec "$@"', "/srv/app", *words)
+    assert start((), "/srv/app", found, trace, "linux")[0] == ()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "only"),
+    [
+        (["127.0.0.1", "::1"], True),
+        (["127.0.0.53"], True),
+        (["127.0.0.1", "0.0.0.0"], False),
+        (["::"], False),
+        ([], False),
+    ],
+)
+def test_whether_only_this_machine_can_reach_it(addresses: list[str], only: bool) -> None:
+    trace = Trace(listening=frozenset(Listening(address, 1) for address in addresses))
+    assert only_loopback(trace) is only
 
 
 # --- texts ------------------------------------------------------------------------------------------
