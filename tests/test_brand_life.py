@@ -415,17 +415,36 @@ def test_move(machine: Branded) -> None:
 
 
 def test_edits_of_zap_reach_no_file_of_the_global_zone(machine: Branded) -> None:
-    """What ``zap create-zone`` does to a fresh root: appends, copies over and edits in place."""
-    machine.install_zone()
-    before = {path: path.read_bytes() for path in machine.path("/be/etc").iterdir()}
-    root = f"{ZONEPATH}/root"
-    edits = (
-        f"echo user >>{root}/etc/passwd; cp /etc/hosts {root}/etc/motd; sed -i s/smf/x/ {root}/etc/inittab"
-    )
-    machine.run("sh", "-c", edits)
-    assert {path: path.read_bytes() for path in machine.path("/be/etc").iterdir()} == before
-    for directory, _, names in os.walk(machine.path(root)):
-        assert all(os.lstat(f"{directory}/{name}").st_nlink == 1 for name in names)
+    """What ``zap create-zone`` does to a fresh root: appends, copies over and edits in place. To any file."""
+    machine.write("/be/profiles/users.toml", 'uses = ["page"]\nusers = ["root"]\n')
+    machine.configure()
+    machine.zoneadm("web", "install", "-p", "users")
+    root = machine.path(f"{ZONEPATH}/root")
+    private = [f"{ZONEPATH}/root/{path.relative_to(root)}" for path in root.rglob("*") if path.is_file()]
+    assert {"passwd", "group", "inittab", "motd", "index.html"} <= {os.path.basename(one) for one in private}
+    assert all(machine.path(one).stat().st_nlink == 1 for one in private)
+    before = contents(machine)
+    for edit in (
+        "echo user:x:100:: >>{}",
+        "cp /etc/hosts {}",
+        "sed -i s/l/x/ {}",
+        "echo web >{}",
+        "chmod 0666 {}",
+    ):
+        machine.run("sh", "-c", "; ".join(edit.format(one) for one in private))
+        assert contents(machine) == before
+    # What it writes that is not there yet must have a directory to be in.
+    for name in ("nodename", "resolv.conf", "defaultrouter", "hostname.vnic0"):
+        machine.run("sh", "-c", f"echo x >{ZONEPATH}/root/etc/{name}")
+    assert contents(machine) == before
+
+
+def contents(machine: Branded) -> dict[Path, tuple[int, bytes]]:
+    """Return mode and content of every file of the global zone and of the images that zones read."""
+    tops = [machine.path(f"/be/{name}") for name in ("etc", "lib", "sbin", "usr")]
+    tops.append(machine.path(f"{STORE}/images"))
+    files = [path for top in tops for path in top.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {path: (path.stat().st_mode, path.read_bytes()) for path in files}
 
 
 def test_zap_upgrade_leaves_it_to_the_first_boot(machine: Branded) -> None:
