@@ -29,6 +29,15 @@ def zone_processes(root: Path) -> tuple[Process, ...]:
     return of_linux.zone_processes(root)
 
 
+def living() -> Callable[[Path], tuple[Process, ...]]:
+    """Return a function like :func:`zone_processes` that tells of this moment: for who asks of many zones."""
+    if is_illumos():
+        return zone_processes
+    from partialroot.host.linux.processes import Living
+
+    return Living().inside
+
+
 def is_mount_point(directory: Path) -> bool:
     """Whether something is mounted on a directory; on illumos stat(2) would not show a loopback (4.1)."""
     if is_illumos():

@@ -1,15 +1,18 @@
 """status, verify, audit, explain: what is there, without changing any of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from partialroot.errors import PartialRootError
-from partialroot.host.local import zone_processes
+from partialroot.host import local
 from partialroot.host.process import Process
 from partialroot.model import Finding, Receipt
 from partialroot.paths import RootPath
 from partialroot.pipeline import live
+from partialroot.pipeline.batches import WORTH_A_PROCESS
+from partialroot.pipeline.workers import allowed_cores, spread
 from partialroot.pipeline.zones import Outcome, each, looked_at, need_receipt, refuse_unmounted
 from partialroot.zone import receipt as receipts
 from partialroot.zone.audit import audit as audit_zone
@@ -21,6 +24,8 @@ from partialroot.zone.state import state as state_of
 from partialroot.zone.store import Store
 from partialroot.zone.verify import Images
 from partialroot.zone.verify import verify as verify_zone
+
+T = TypeVar("T")
 
 
 def explain(zonepath: Path, path: str) -> tuple[Step, ...]:
@@ -80,8 +85,30 @@ def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
     opened = Store(store) if store.is_dir() else None
     busy = {intent.zonepath for intent in all_intents(opened)} if opened else set()
     with live.views(store) as views:
-        known = Known(views)
-        return tuple(_status_of(Path(one), known, one in busy, _waits(opened, one)) for one in zonepaths)
+        known = _Known(Known(views), local.living())
+        return side_by_side(
+            zonepaths, lambda one: _status_of(Path(one), known, one in busy, _waits(opened, one))
+        )
+
+
+class _Known(NamedTuple):
+    """What one command has found out of images and sources, and who lives in a zone."""
+
+    found: Known
+    living: Callable[[Path], tuple[Process, ...]]
+
+
+def side_by_side(zonepaths: Sequence[str], look: Callable[[str], T]) -> tuple[T, ...]:
+    """Look at zones, in several processes if they are many; what the first shows of images all know."""
+    workers = min(allowed_cores(), len(zonepaths) // WORTH_A_PROCESS)
+    if workers < 2:
+        return tuple(map(look, zonepaths))
+    first, rest = [look(zonepaths[0])], zonepaths[1:]
+    parts = [rest[start : start + WORTH_A_PROCESS] for start in range(0, len(rest), WORTH_A_PROCESS)]
+    found: dict[int, list[T]] = {}
+    for done in spread(lambda number: list(map(look, parts[number])), len(parts), workers):
+        found[done.number] = done.result or list(map(look, parts[done.number]))
+    return tuple(chain(first, *(found[number] for number in range(len(parts)))))
 
 
 def _waits(store: Store | None, zonepath: str) -> bool:
@@ -90,7 +117,7 @@ def _waits(store: Store | None, zonepath: str) -> bool:
     return known is not None and known.staged is not None
 
 
-def _status_of(zonepath: Path, known: Known, under_way: bool, waits: bool) -> ZoneStatus:
+def _status_of(zonepath: Path, known: _Known, under_way: bool, waits: bool) -> ZoneStatus:
     receipt: Receipt | None = None
     judged: Receipt | PartialRootError | None
     try:
@@ -98,13 +125,13 @@ def _status_of(zonepath: Path, known: Known, under_way: bool, waits: bool) -> Zo
         refuse_unmounted(zonepath)
     except PartialRootError as error:
         judged = error
-    found, because = state_of(zonepath, judged, known)
+    found, because = state_of(zonepath, judged, known.found)
     if waits and found in ("current", "stale"):
         found, because = "stale", ("a refresh is staged: it will be done at the next boot", *because)
     if under_way:
         found, because = "broken", ("work on it was interrupted, or is under way", *because)
     root = zonepath / "root"
-    processes = zone_processes(root) if root.is_dir() else ()
+    processes = known.living(root) if root.is_dir() else ()
     exists = under_way or judged is not None
     made = (receipt.profiles, receipt.digest) if receipt else (None, None)
     return ZoneStatus(str(zonepath), found, because, processes, exists, *made)

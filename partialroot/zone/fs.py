@@ -329,10 +329,14 @@ def mount_id(fd: int) -> tuple[int, str]:
     if kind is not None:
         return found.st_dev, kind
     try:
-        with open(f"/proc/self/fdinfo/{fd}") as lines:
-            return next(int(line.split()[1]) for line in lines if line.startswith("mnt_id:")), "mount"
-    except (FileNotFoundError, StopIteration):
+        info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return found.st_dev, ""
+    try:
+        _, is_known, rest = os.read(info, 1024).partition(b"mnt_id:")
+    finally:
+        os.close(info)
+    return (int(rest.split(maxsplit=1)[0]), "mount") if is_known else (found.st_dev, "")
 
 
 # --- to disk ----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from partialroot.model import Record
 from partialroot.zone import look
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 WORKERS = 2
 CHANGED = "changed while it was read"
@@ -26,10 +26,8 @@ class Hashing:
     """
 
     def __init__(self, report: Callable[[Record, str], None]) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         self._report = report
-        self._pool = ThreadPoolExecutor(WORKERS)
+        self._pool: ThreadPoolExecutor | None = None  # to begin with threads takes longer than a quick look
         self._batch: list[Job] = []
         self._running: list[Future[list[tuple[Record, str]]]] = []
 
@@ -37,10 +35,12 @@ class Hashing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._start()
+        if self._batch:
+            self._start()
         while self._running:
             self._finish_first()
-        self._pool.shutdown()
+        if self._pool:
+            self._pool.shutdown()
 
     def add(self, record: Record, descriptor: int) -> None:
         """Hash the file open at ``descriptor``, which is closed afterwards."""
@@ -51,6 +51,9 @@ class Hashing:
             self._finish_first()
 
     def _start(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._pool = self._pool or ThreadPoolExecutor(WORKERS)
         self._running.append(self._pool.submit(_hash_all, self._batch))
         self._batch = []
 

@@ -17,15 +17,29 @@ def zone_processes(root: Path) -> tuple[Process, ...]:
     Directories are compared by device and inode: from outside, a path means nothing in another mount
     namespace. Raises OSError if ``root`` is not there.
     """
-    pids = list(_pids())
-    wanted, ours = _inode(str(root)), _inode("/")
-    found = {pid for pid in pids if _is_inside(f"/proc/{pid}/root/.", wanted, ours)}
-    if not found:
-        return ()
-    spaces = {_inode_or_none(f"/proc/{pid}/ns/mnt") for pid in found}
-    spaces -= {None, _inode("/proc/self/ns/mnt")}
-    found |= {pid for pid in pids if spaces and _inode_or_none(f"/proc/{pid}/ns/mnt") in spaces}
-    return tuple(Process(pid, _command(pid)) for pid in sorted(found))
+    return Living().inside(root)
+
+
+class Living:
+    """The processes of this moment by their root directories: for who asks of many zones."""
+
+    def __init__(self) -> None:
+        self._pids = list(_pids())
+        self._below: dict[tuple[int, int], set[int]] = {}
+        ours = _inode("/")
+        for pid in self._pids:
+            for inode in _directories(f"/proc/{pid}/root/.", ours):
+                self._below.setdefault(inode, set()).add(pid)
+
+    def inside(self, root: Path) -> tuple[Process, ...]:
+        """Return what :func:`zone_processes` does."""
+        found = self._below.get(_inode(str(root)), set())
+        if not found:
+            return ()
+        spaces = {_inode_or_none(f"/proc/{pid}/ns/mnt") for pid in found}
+        spaces -= {None, _inode("/proc/self/ns/mnt")}
+        others = {pid for pid in self._pids if spaces and _inode_or_none(f"/proc/{pid}/ns/mnt") in spaces}
+        return tuple(Process(pid, _command(pid)) for pid in sorted(found | others))
 
 
 def other_mounts(path: Path) -> tuple[int, ...]:
@@ -69,16 +83,18 @@ def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def _is_inside(path: str, wanted: tuple[int, int], ours: tuple[int, int]) -> bool:
-    """Whether a directory, or one above it, is the wanted one; a daemon may have gone into a chroot.
+def _directories(path: str, ours: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield a directory and those above it; a daemon may have gone into a chroot.
 
     Seen from outside, a process's root has its ``..``. Most processes' root is ours: nothing is above it.
     """
     before, seen = None, _inode_or_none(path)
-    while seen not in (None, before, wanted, ours):
+    while seen not in (None, before):
+        yield seen
+        if seen == ours:
+            return
         path = f"{path}/.."
         before, seen = seen, _inode_or_none(path)
-    return seen == wanted
 
 
 def _inode(path: str) -> tuple[int, int]:
