@@ -91,6 +91,7 @@ def _boot_one(store: Store, zonepath: Path, want: Boot) -> "Outcome[Booted]":
 
 def start(site: Site, want: Boot) -> "tuple[Booted, tuple[str, ...]]":
     """Start a zone whose lock we hold, after whatever was put off until now; also return what to tell."""
+    _refuse_illumos("boot", site.zonepath, need_receipt(site.zonepath))
     from partialroot.host.linux.boot import boot
 
     notes = _catch_up(site)
@@ -110,7 +111,6 @@ def start(site: Site, want: Boot) -> "tuple[Booted, tuple[str, ...]]":
 
 
 def _refuse_boot(zonepath: Path, receipt: Receipt, want: Boot) -> None:
-    _refuse_illumos("boot", zonepath, receipt)
     if receipt.settings.start is None:
         raise ConflictError(
             "its profiles say nothing to start", path=str(zonepath), hint="add a [start] to one"
