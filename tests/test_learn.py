@@ -243,6 +243,13 @@ def test_who_does_not_end_is_killed_and_so_is_who_went_away(scratch: Path) -> No
         assert str(deaf) in [one.path for one in interpret(watched.calls()).lookups if one.use is Use.EXEC]
 
 
+def test_a_command_that_goes_into_the_background_is_told_of(out: Path, scratch: Path) -> None:
+    app = script(scratch / "run", "setsid sleep 1000 & exit 0\n")
+    done = learn(out, "--wait", "0.5", "--for", "0", "--", app)
+    assert "it puts itself into the background: a zone ends with its first process" in done.err
+    assert "background" not in learn(out, "--merge", out, "--wait", "0.5", "--", "sleep", "1000").err
+
+
 def test_an_interrupt_ends_the_run_and_it_is_learned(out: Path, scratch: Path) -> None:
     mark = f"1000.{os.getpid()}1"
     app = script(scratch / "run", f"cat /etc/services >/dev/null; sleep {mark}\n")

@@ -93,6 +93,11 @@ class Watched:
         code = self._process.poll()
         return code if code is None or code >= 0 else 128 - code
 
+    def is_in_background(self) -> bool:
+        """Whether the command itself has ended, and something that it started goes on."""
+        first, living = next(self.calls(), None), self.traced()
+        return first is not None and bool(living) and first.process not in living
+
     def last_words(self) -> str:
         """Return the last lines that the tracer and the processes printed, joined by `` | ``."""
         with self._said.open("rb") as said:

@@ -56,11 +56,12 @@ class Wish(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What was run, where, and what that showed."""
+    """What was run, where, what that showed, and whether it put itself into the background."""
 
     command: tuple[str, ...]
     directory: str
     trace: Trace
+    background: bool = False
 
 
 class Result(NamedTuple):
@@ -88,9 +89,12 @@ def learn(options: Options, wish: Wish, name: str) -> Result:
         )
     command = _found(options, wish.command)
     traces = [_read(path) for path in wish.traces]
+    background = False
     if command:
-        traces.append(_trace(command, wish))
-    return _Study(options, wish, Run(command, os.getcwd(), united(traces)), name).result()
+        trace, background = _trace(command, wish)
+        traces.append(trace)
+    run = Run(command, os.getcwd(), united(traces), background)
+    return _Study(options, wish, run, name).result()
 
 
 def _found(options: Options, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -121,8 +125,11 @@ def environment() -> dict[str, str]:
     return {"PATH": ":".join(STANDARD_PATH), "HOME": pwd.getpwuid(os.geteuid()).pw_dir}
 
 
-def _trace(command: tuple[str, ...], wish: Wish) -> Trace:
-    """Run the command until it was exercised; an interrupt from the keyboard ends it, and is no failure."""
+def _trace(command: tuple[str, ...], wish: Wish) -> tuple[Trace, bool]:
+    """Run the command until it was exercised, and tell whether it went into the background.
+
+    An interrupt from the keyboard ends it, and is no failure.
+    """
     with tracing.running(command, environment()) as watched:
 
         def gone() -> str:
@@ -136,8 +143,9 @@ def _trace(command: tuple[str, ...], wish: Wish) -> Trace:
                 path=command[0],
                 hint="a zone gives it no environment but PATH and HOME: say env NAME=VALUE before it",
             )
+        background = watched.is_in_background()
         watched.stop()
-        return interpret(watched.calls(), directory=os.getcwd())
+        return interpret(watched.calls(), directory=os.getcwd()), background
 
 
 def _read(path: Path) -> Trace:
@@ -228,6 +236,8 @@ class _Study:
 
     def _warnings(self, lesson: Lesson) -> Iterator[str]:
         trace = self._run.trace
+        if self._run.background:
+            yield "it puts itself into the background: a zone ends with its first process, so say it must not"
         if only_loopback(trace):
             at = ", ".join(sorted(f"{one.address}:{one.port}" for one in trace.listening))
             yield f"it listens at {at} only: nobody outside of a zone reaches it there"

@@ -183,8 +183,12 @@ class _Attempt:
         with _log(self._bundle) as stdio:
             started = self._enter(self._runtime.start(self._bundle, self._connect, stdio))
         if _ends_within(started.pid, FIRST_BREATH):
-            message = f"the zone's first process ended at once, with exit code {started.wait()}"
-            raise BootError(f"{message}: {self._bundle.last_words() or 'it said nothing'}")
+            code = started.wait()
+            said = self._bundle.last_words() or "it said nothing"
+            raise BootError(
+                f"the zone's first process ended at once, with exit code {code}: {said}",
+                hint=None if code else "a zone ends with its first process: start it in the foreground",
+            )
         return started
 
     def _enter(self, started: Started) -> Started:
