@@ -17,7 +17,15 @@ from partialroot.host.facts import existing
 from partialroot.host.illumos import mnttab, processes
 from partialroot.host.illumos.facts import probe
 from partialroot.host.process import Process
+from partialroot.model import FileType
 from partialroot.pipeline.planning import refuse_shared_datasets
+from partialroot.plan.planner import Sharing, plan
+from partialroot.source.content import measure
+from partialroot.source.tree import Tree
+from partialroot.zone.image import ensure_image
+from partialroot.zone.receipt import read_manifest
+from partialroot.zone.state import why_changed
+from partialroot.zone.store import Store
 
 ZONES = """\
 0:global:running:/::ipkg:shared
@@ -112,6 +120,37 @@ def test_views_are_tried_where_they_are_seen(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(mnttab, "read", lambda: table)
     chosen = selection(source)._replace(views={"/usr/bin/tool": str(view)})
     assert probe(chosen, tmp_path / "store", []).links == {"/": "", str(view): ""}
+
+
+@pytest.mark.parametrize("share", [("auto",), ("mount", "copy")])
+def test_a_hidden_file_is_linked_or_copied_from_where_it_is_seen(
+    share: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name, place, digest and record are those of the source: nothing tells of the view."""
+    source, view = make_source(tmp_path / "source"), tmp_path / "view"
+    (source / "usr/bin/tool").rename(view)
+    (source / "usr/bin/tool").write_text("what is shown instead")
+    monkeypatch.setattr(mnttab, "read", lambda: mnttab.parse("r\t/\tzfs\trw\t1\n"))
+    tree = Tree(source, views={"/usr/bin/tool": str(view)})
+    chosen = selection(source)
+    entries = [
+        one._replace(node=node, size=node.size, mode=node.mode)
+        for one in chosen.entries
+        if (node := tree.lstat(one.path))
+    ]
+    chosen = chosen._replace(entries=tuple(entries), views=tree.views)
+    files = [(one.path, one.node) for one in entries if one.type is FileType.FILE and one.node]
+    facts = probe(chosen, tmp_path / "store", [])
+    sharing = Sharing.parse(share, trust_zone=False, read_only=False)
+    made = plan(chosen, facts, measure(tree, files), sharing)
+    image = ensure_image(made, Store(tmp_path / "store")).path / "usr/bin/tool"
+    assert image.read_bytes() == view.read_bytes() == b"x" * 3000
+    assert image.samefile(view) == (share == ("auto",))
+    record = next(one for one in read_manifest(image.parents[2]) if one.path == "/usr/bin/tool")
+    assert record.source == "/usr/bin/tool"
+    assert record.identity and record.identity.ino == view.stat().st_ino
+    assert why_changed(record, tree) == ""
+    assert why_changed(record, Tree(source)) != ""
 
 
 def test_images_and_zones_lie_apart(tmp_path: Path) -> None:
