@@ -196,6 +196,12 @@ def _sbom(verb: Parser) -> None:
 def _explain(verb: Parser) -> None:
     verb.add_argument("zonepath", metavar="ZONEPATH")
     verb.add_argument("path", metavar="PATH")
+    verb.add_argument("--what-if-removed", action="store_true", help="tell what would go with it")
+
+
+def _status(verb: Parser) -> None:
+    _zone_words(verb)
+    verb.add_argument("--size", action="store_true", help="tell where bytes and files come from")
 
 
 def _verify(verb: Parser) -> None:
@@ -296,7 +302,7 @@ VERBS: Mapping[str, Verb] = {
     "explain": Verb("say why a path is in a zone", "explain /zones/web /usr/bin/node", _explain),
     "affected": Verb("say which zones hold a path or a package", "affected openssl@3.0.11-1", _affected),
     "sbom": Verb("list a zone's files and packages (CycloneDX)", "sbom /zones/web --out web.cdx.json", _sbom),
-    "status": Verb("say which zones are current, and what runs in them", "status --all", _zone_words),
+    "status": Verb("say which zones are current, and what runs in them", "status --all", _status),
     "verify": Verb("compare zones with their receipts", "verify /zones/web", _verify),
     "audit": Verb("look for what zones could misuse", "audit --all", _zone_words),
     "refresh": Verb("bring zones up to date with the source", "refresh -n --all", _refresh),

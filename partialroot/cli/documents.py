@@ -66,7 +66,7 @@ _EMPTY: Mapping[str, Document] = {
         "missing": [],
         "warnings": [],
     },
-    "explain": {"zonepath": None, "path": None, "chain": []},
+    "explain": {"zonepath": None, "path": None, "chain": [], "removed": None},
     "export": {
         "zonepath": None,
         "file": None,

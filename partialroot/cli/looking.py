@@ -8,6 +8,7 @@ from typing import Any
 from partialroot.cli import documents, messages, reports, show
 from partialroot.cli.common import code, say_outcomes, zone_documents, zonepaths
 from partialroot.errors import UsageError
+from partialroot.paths import RootPath
 from partialroot.pipeline import inspecting
 from partialroot.pipeline.zones import Outcome
 from partialroot.zone.store import store_path
@@ -24,10 +25,23 @@ def explain(args: Namespace) -> int:
             )
     chain = inspecting.explain(Path(args.zonepath), args.path)
     if args.json:
-        print(documents.encode(documents.chain_document(args.zonepath, args.path, chain)))
+        removed = _removal(args, chain[0].path)[0] if args.what_if_removed else None
+        about = documents.chain_document(args.zonepath, args.path, chain)
+        print(documents.encode({**about, "removed": removed}))
     else:
         reports.print_chain(chain)
+        if args.what_if_removed:
+            show.tree([_removal(args, chain[0].path)[1]])
     return 0
+
+
+def _removal(args: Namespace, path: RootPath) -> tuple[documents.Document, show.Branch]:
+    """Return what would go with a path, as a document and as a tree."""
+    from partialroot.cli import sizes
+    from partialroot.pipeline import sizing
+
+    removal = sizing.removal(Path(args.zonepath), path)
+    return sizes.removal_document(removal), sizes.removal_tree(path, removal)
 
 
 def verify(args: Namespace) -> int:
@@ -97,10 +111,29 @@ def status(args: Namespace) -> int:
     """Say which zones are current, and what runs in them; exit 5 unless all are current."""
     states = inspecting.status(store_path(args.store), zonepaths(args))
     if args.json:
-        print(documents.encode({"zones": [documents.status_document(one) for one in states]}))
+        found = _sizes(states) if args.size else {}
+        zones = [{**documents.status_document(one), "size": found.get(one.zonepath)} for one in states]
+        print(documents.encode({"zones": zones}))
     elif not args.quiet:
         reports.print_status(states)
+        if args.size:
+            _print_sizes(states, args.verbose)
     return FINDINGS if any(one.state != "current" for one in states) else 0
+
+
+def _sizes(states: Sequence[inspecting.ZoneStatus]) -> dict[str, documents.Document]:
+    from partialroot.cli import sizes
+    from partialroot.pipeline import sizing
+
+    found = sizing.sizes([one.zonepath for one in states])
+    return {zonepath: sizes.document(one) for zonepath, one in found.items()}
+
+
+def _print_sizes(states: Sequence[inspecting.ZoneStatus], verbose: bool) -> None:
+    from partialroot.cli import sizes
+    from partialroot.pipeline import sizing
+
+    sizes.print_sizes(sizing.sizes([one.zonepath for one in states]), verbose=verbose)
 
 
 def doctor(args: Namespace) -> int:

@@ -9,6 +9,7 @@ from partialroot.accounting.holding import Asked, Files, at_path, of_package
 from partialroot.errors import SourceError
 from partialroot.model import Receipt, Record, Supplier
 from partialroot.paths import RootPath
+from partialroot.pipeline import live
 from partialroot.pipeline.zones import Outcome, each, need_receipt
 from partialroot.zone import receipt as receipts
 from partialroot.zone.site import IMAGE
@@ -43,8 +44,9 @@ def affected(store: Path, words: Sequence[str]) -> tuple[Outcome[tuple[Held, ...
     asked = [Asked.parse(word) for word in dict.fromkeys(words)]
     if not store.is_dir():
         return ()
-    fleet = _Fleet(asked)
-    return each((str(zone.zonepath) for zone in Store(store).zones()), fleet.look_at)
+    with live.views(store) as views:
+        fleet = _Fleet(asked, Known(views))
+        return each((str(zone.zonepath) for zone in Store(store).zones()), fleet.look_at)
 
 
 class _Image(NamedTuple):
@@ -61,9 +63,9 @@ _NO_IMAGE = _Image({}, {}, {})
 class _Fleet:
     """Zones that share images and sources, looked at one after the other."""
 
-    def __init__(self, asked: Sequence[Asked]) -> None:
+    def __init__(self, asked: Sequence[Asked], known: Known) -> None:
         self._asked = asked
-        self._known = Known()
+        self._known = known
         self._images: dict[tuple[str, str], _Image] = {}
         self._changes: dict[tuple[object, ...], str] = {}
 
