@@ -107,8 +107,11 @@ def test_prototype_lists_what_is_installed(installed: Path) -> None:
 
 @needs("root")
 def test_files_belong_to_root(installed: Path) -> None:
+    lines = (PACKAGING / "prototype").read_text().splitlines()[1:]
+    groups = {name: group for _, _, name, _, _, group in (line.split(" ") for line in lines)}
     for path in installed.rglob("*"):
         assert path.stat().st_uid == 0 and not path.stat().st_mode & 0o022
+        assert path.is_dir() or path.group() == groups[str(path.relative_to(installed))]
 
 
 def test_hooks_run_isolated_by_the_interpreter_that_is_named(installed: Path) -> None:

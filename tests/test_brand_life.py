@@ -117,6 +117,8 @@ def test_every_hook_may_be_called_twice(machine: Branded) -> None:
     twice("poststatechange", "4", "4")
     twice("sysboot")
     twice("query", "datasets")
+    told = machine.run(f"{BRAND}/hook", "query", "web", ZONEPATH, "datasets").out
+    assert told == f"{TOP}/ROOT"  # no line end: zoneadmd takes it as it is
     twice("detach")
     twice("attach")
     machine.python("from lifecycle import zones; zones.load('web').set_state('installed')")
@@ -312,6 +314,13 @@ def test_what_the_tenant_edited_is_kept(machine: Branded) -> None:
     assert machine.path(f"{ZONEPATH}/root/etc/motd.new").read_text() == "welcome again\n"
 
 
+def test_nothing_is_planned_while_nothing_has_changed(machine: Branded) -> None:
+    """Only what a zone came from is looked at: not even its profile is there any more."""
+    machine.install_zone()
+    machine.path("/be/profiles/page.toml").unlink()
+    assert machine.zoneadm("web", "boot").err == ""
+
+
 def test_a_zone_that_cannot_be_refreshed_boots_as_it_is(machine: Branded) -> None:
     machine.install_zone()
     machine.path("/be/etc/motd").unlink()
@@ -368,15 +377,46 @@ def test_leftovers_do_not_stop_a_boot(machine: Branded) -> None:
     machine.install_zone()
     machine.run("mount", "-F", "lofs", "-o", "ro", "/be/usr", f"{ZONEPATH}/root/srv")
     machine.zoneadm("web", "boot")
+    # A boot that fails is followed by poststatechange while everything is still mounted, and again later.
+    mounted = machine.mounts(ZONEPATH)
+    for _ in range(2):
+        machine.run(f"{BRAND}/hook", "poststatechange", "web", ZONEPATH, "4", "4")
+        assert machine.mounts(ZONEPATH) == mounted
 
 
 def test_uninstall_tells_and_does_nothing(machine: Branded) -> None:
     machine.install_zone()
+    machine.zoneadm("web", "install", "-?", code=None)  # help: the hook is run, whatever the zone's state
+    assert machine.state("web") == "installed"
     said = machine.zoneadm("web", "uninstall", "-F", "-n", code=1)
     assert f"{TOP}/ROOT/zbe" in said.out and f"{ZONEPATH}/image" in said.out
     assert machine.state("web") == "incomplete"
     machine.zoneadm("web", "mark", "installed")
     machine.zoneadm("web", "boot")
+    machine.zoneadm("web", "halt")
+    said = machine.zoneadm("web", "uninstall", "-F", "-v")
+    assert f"removing {TOP}/ROOT/zbe" in said.err and f"removing {ZONEPATH}/receipts" in said.err
+
+
+def test_an_uninstall_takes_any_half_made_zone_away(machine: Branded) -> None:
+    """Ours goes first, as zoneadm's own clean-up does not know it; what fails can be done again."""
+    before = machine.datasets("rpool/export")
+    machine.install_zone()
+    with subprocess.Popen(["/usr/bin/sleep", "100"], cwd=machine.path(ZONEPATH)) as busy:
+        assert "cannot unmount" in machine.zoneadm("web", "uninstall", "-F", code=1).err
+        assert machine.state("web") == "incomplete" and machine.entries() == ["root"]
+        busy.kill()
+    machine.zoneadm("web", "uninstall", "-F")
+    assert machine.state("web") == "configured" and machine.datasets("rpool/export") == before
+
+    machine.zoneadm("web", "install", "-p", "page")
+    for name in ("receipt.json", "receipts", "image"):  # as of one that was killed
+        machine.run("rm", "-r", f"{ZONEPATH}/{name}")
+    machine.write(f"{ZONEPATH}/.partialroot/images/.new-x/half", "")
+    machine.path(f"{ZONEPATH}/image.new").symlink_to("/nowhere")
+    machine.zoneadm("web", "mark", "incomplete")
+    machine.zoneadm("web", "uninstall", "-F")
+    assert machine.datasets("rpool/export") == before and machine.images() == []
 
 
 def test_detach_and_attach(machine: Branded) -> None:
