@@ -99,12 +99,16 @@ class Ground:
 
 
 class Row(NamedTuple):
-    """What is measured, and from where on it is good: at least, or at most."""
+    """What is measured, and from where on it is good: at least, or at most.
+
+    ``needs`` is a program that must be there, and the package that has it.
+    """
 
     measure: Callable[[Ground], Measured]
     unit: str
     at_least: float | None = None
     at_most: float | None = None
+    needs: tuple[str, str] | None = None
 
     @property
     def target(self) -> str:
