@@ -168,6 +168,10 @@ def _populate(verb: Parser) -> None:
     verb.add_argument("--address", metavar="ADDRESS", help="the zone's network address")
     verb.add_argument("--hostname", metavar="NAME", help="the zone's name (default: its directory's)")
     verb.add_argument("--boot", action="store_true", help="start the zones when they are built")
+    _jobs(verb)
+
+
+def _jobs(verb: Parser) -> None:
     verb.add_argument(
         "--jobs", metavar="N", type=positive, help="processes for many zones (default: the cores allowed)"
     )
@@ -255,6 +259,7 @@ def _learn(verb: Parser) -> None:
 def _refresh(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("-n", "--dry-run", action="store_true", help="show what would change, touch nothing")
+    _jobs(verb)
 
 
 def _prune(verb: Parser) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from partialroot.cli import documents, messages, show
 from partialroot.cli.common import finish_long, zonepaths
 from partialroot.pipeline import refreshing
-from partialroot.pipeline.refreshing import Refreshed
+from partialroot.pipeline.refreshing import How, Refreshed
+from partialroot.pipeline.workers import allowed_cores
 from partialroot.pipeline.zones import Outcome
 from partialroot.zone.store import store_path
 
@@ -17,8 +18,9 @@ MOST_LINES = 20
 def refresh(args: Namespace) -> int:
     """Bring zones up to date with the source, or show what that would change."""
     places = zonepaths(args)
-    with messages.busy(f"refreshing {len(places)} zones"):
-        outcomes = refreshing.refresh(store_path(args.store), places, dry_run=args.dry_run)
+    with messages.progress("refreshing") as tell:
+        how = How(args.dry_run, args.jobs or allowed_cores(), tell)
+        outcomes = refreshing.refresh(store_path(args.store), places, how)
     return _finish(args, outcomes)
 
 

@@ -4,17 +4,21 @@ Zones that ask for the same share one plan. While processes live in a zone its m
 them, so its refresh is staged: the image is built, and the rest is done when the zone is next booted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import BusyError, PartialRootError, StoreError
 from partialroot.model import Receipt, Request
+from partialroot.pipeline.batches import Tell, do_all, ignore
 from partialroot.pipeline.comparing import Comparison, manifest_of
-from partialroot.pipeline.planning import Planned, make_plan
+from partialroot.pipeline.grouping import Asked, Planner
+from partialroot.pipeline.planning import Planned
 from partialroot.pipeline.sources import Options, reading
+from partialroot.pipeline.staging import stage, unstage
 from partialroot.pipeline.zones import (
     Outcome,
+    Shared,
     config_of,
     each,
     is_branded,
@@ -24,12 +28,12 @@ from partialroot.pipeline.zones import (
     refuse_running,
     refuse_unmounted,
 )
-from partialroot.zone import apply, difference, fs, journal
+from partialroot.zone import apply, difference, journal
+from partialroot.zone.batch import Job
 from partialroot.zone.change import Brought, Change
 from partialroot.zone.difference import Difference
-from partialroot.zone.image import ensure_image, release_image
-from partialroot.zone.site import Site, image_path
-from partialroot.zone.store import Registered, Store
+from partialroot.zone.site import Site
+from partialroot.zone.store import Store
 
 
 class Refreshed(NamedTuple):
@@ -40,18 +44,25 @@ class Refreshed(NamedTuple):
     brought: Brought
 
 
-def refresh(
-    store: Path, zonepaths: Sequence[str], *, dry_run: bool = False
-) -> tuple[Outcome[Refreshed], ...]:
+class How(NamedTuple):
+    """How zones are refreshed: only told, by how many processes, who hears of progress."""
+
+    dry_run: bool = False
+    workers: int = 1
+    tell: Tell = ignore
+
+
+def refresh(store: Path, zonepaths: Sequence[str], how: How = How()) -> tuple[Outcome[Refreshed], ...]:  # noqa: B008
     """Bring zones to what their receipts ask for, of the source as it is now; or only tell what that is."""
     asked = each(zonepaths, lambda one: Outcome(one, _request(Path(one))))
-    groups: dict[Request, list[str]] = {}
-    for one in asked:
-        if one.value is not None:
-            groups.setdefault(one.value, []).append(one.zonepath)
+    groups: dict[Request, dict[str, Asked]] = {}
+    for zonepath, request in ((one.zonepath, one.value) for one in asked):
+        if request is not None:
+            common = request._replace(profiles=(), parameters=())
+            groups.setdefault(common, {})[zonepath] = _asked(request)
     done = {one.zonepath: Outcome[Refreshed](one.zonepath, error=one.error) for one in asked}
-    for request, zones in groups.items():
-        done.update((one.zonepath, one) for one in _refresh_all(store, request, zones, dry_run))
+    for common, zones in groups.items():
+        done.update((one.zonepath, one) for one in _refresh_all(store, common, zones, how))
     return tuple(done[one.zonepath] for one in asked)
 
 
@@ -60,113 +71,109 @@ def _request(zonepath: Path) -> Request:
     return need_receipt(zonepath).request._replace(address=None, hostname=None)
 
 
+def _asked(request: Request) -> Asked:
+    return Asked(request.profiles, dict(request.parameters))
+
+
 def _refresh_all(
-    store: Path, request: Request, zonepaths: Sequence[str], dry_run: bool
-) -> tuple[Outcome[Refreshed], ...]:
-    """Do the same for zones that ask for the same: one plan. Nothing is newer than a tarball."""
-    if request.is_from_tarball:
-        return each(
-            zonepaths, lambda one: Outcome(one, Refreshed(False, False, _nothing(need_receipt(Path(one)))))
-        )
+    store: Path, common: Request, zones: dict[str, Asked], how: How
+) -> Iterable[Outcome[Refreshed]]:
+    """Refresh zones that differ in their profiles and parameters at most. Nothing is newer than a tarball."""
+    if common.is_from_tarball:
+        return each(zones, lambda one: Outcome(one, _nothing(need_receipt(Path(one)))))
     try:
-        with reading(Options.again(request, store)) as options:
-            planned = make_plan(options, request.profiles, [Path(one) for one in zonepaths])
-            group = _Group(store, planned, request)
-            return each(zonepaths, group.show if dry_run else group.refresh)
+        with reading(Options.again(common, store)) as options:
+            group = _Group(store, common, zones, Planner(options, [(Path(one), zones[one]) for one in zones]))
+            if how.dry_run:
+                return each(zones, group.show)
+            first = {asked.profiles: zonepath for zonepath, asked in zones.items()}.values()
+            return do_all(
+                group.store,
+                list(zones),
+                group.refresh,
+                workers=how.workers,
+                first=tuple(first),
+                tell=how.tell,
+            )
     except PartialRootError as error:
-        return tuple(Outcome[Refreshed](one, error=error) for one in zonepaths)
+        return [Outcome[Refreshed](one, error=error) for one in zones]
 
 
 class _Group:
-    """Zones that one plan is for."""
+    """Zones that one planner is for, with what is asked of each."""
 
-    def __init__(self, store: Path, planned: Planned, request: Request) -> None:
+    def __init__(self, store: Path, common: Request, zones: dict[str, Asked], planner: Planner) -> None:
         if not store.is_dir():
             raise StoreError("there is no store", path=str(store), hint="--store DIR names it")
-        self._store = Store(store)
-        self._planned = planned
-        self._request = request
-        self._comparison = Comparison(planned)
+        self.store = Store(store)
+        self._common, self._zones, self._planner = common, zones, planner
+        self._comparisons: dict[object, Comparison] = {}
 
     def show(self, zonepath: str) -> Outcome[Refreshed]:
         """Tell what a refresh would do, without any effect."""
-        path = Path(zonepath)
+        path, planned = Path(zonepath), self._planner.plan(self._zones[zonepath])
         refuse_unmounted(path)
-        if journal.is_under_way(self._store.root, path):
+        if journal.is_under_way(self.store.root, path):
             raise BusyError("work on it was interrupted, or is under way", path=zonepath)
-        old, site = self._receipt(path), Site(self._store, path, None, self._planned.lost_owners)
-        found = self._comparison.needed(site, old.request, old)
-        if found is None:
-            return Outcome(zonepath, Refreshed(False, False, _nothing(old)))
-        return Outcome(zonepath, Refreshed(True, _lives(path), found))
+        old = self._receipt(path)
+        found = self._needed(Site(self.store, path, None, planned.lost_owners), planned, old)
+        return Outcome(zonepath, Refreshed(True, _lives(path), found) if found else _nothing(old))
 
-    def refresh(self, zonepath: str) -> Outcome[Refreshed]:
-        """Bring a zone to the plan, or stage that."""
-        path, plan = Path(zonepath), self._planned.plan
+    def refresh(self, zonepath: str, shared: Shared) -> Job[Outcome[Refreshed]]:
+        """Bring a zone to its plan, or stage that."""
+        path, planned = Path(zonepath), self._planner.plan(self._zones[zonepath])
         if is_branded(path):
             return self._refresh_branded(path)
-        with opened(self._store, path, plan.platform, self._planned.lost_owners) as (site, notes):
+        with opened(self.store, path, planned.plan.platform, planned.lost_owners, shared) as (site, notes):
             old = self._receipt(path)
-            if _lives(path):
-                return Outcome(zonepath, self._stage(site, old), notes=notes)
-            found: list[Brought] = []
-
-            def tell(change: Change) -> None:
-                change.verb = "refresh"
-                found.append(change.brought(self._comparison.between_images(old)))
-
-            changed = apply.update(
-                plan, site, old.request, config_of(plan, path, old.request.hostname), old, tell
-            )
-            _unstage(site)
-            return Outcome(zonepath, Refreshed(changed, False, (*found, _nothing(old))[0]), notes=notes)
+            found = self._needed(site, planned, old)
+            if found and _lives(path):
+                return Outcome(zonepath, Refreshed(stage(site, old, planned), True, found), notes=notes)
+            changed = False
+            if found or _lacks_mounts(site, old):
+                config = config_of(planned.plan, path, old.request.hostname)
+                changed = yield from apply.updating(planned.plan, site, old.request, config, old, _name)
+            unstage(site)
+            return Outcome(zonepath, Refreshed(changed, False, found or _nothing(old).brought), notes=notes)
 
     def _refresh_branded(self, zonepath: Path) -> Outcome[Refreshed]:
         """Bring a zone of the brand to its source; one that runs is brought to it when it is made ready."""
         from partialroot.host.illumos.datasets import Datasets
         from partialroot.pipeline.branded import Branded
 
-        shown = self.show(str(zonepath))
+        shown, old = self.show(str(zonepath)), need_receipt(zonepath)
         if shown.value and shown.value.changed and not shown.value.staged:
-            branded, datasets = Branded(Options.again(self._request, self._store.root)), Datasets(zonepath)
+            branded, datasets = Branded(Options.again(old.request, self.store.root)), Datasets(zonepath)
             branded.adopt(datasets)  # a change that was interrupted is undone
             branded.refresh(datasets)
         return shown
 
     def _receipt(self, zonepath: Path) -> Receipt:
+        """Return a zone's receipt; BusyError when it asks for something else by now."""
         receipt = need_receipt(zonepath)
-        if receipt.request._replace(address=None, hostname=None) != self._request:
+        request = receipt.request._replace(address=None, hostname=None)
+        is_same = request._replace(profiles=(), parameters=()) == self._common
+        if not is_same or _asked(request) != self._zones[str(zonepath)]:
             raise BusyError("was changed meanwhile", path=str(zonepath), hint="run the command again")
         return receipt
 
-    # --- a zone that runs ---------------------------------------------------------------------------
-
-    def _stage(self, site: Site, old: Receipt) -> Refreshed:
-        """Build the image, and note that the zone waits for it, unless nothing would change."""
-        found = self._comparison.needed(site, old.request, old)
-        if found is None:
-            _unstage(site)
-            return Refreshed(False, False, _nothing(old))
-        image = image_path(self._planned.plan) or ""
-        known = site.store.registered(site.zonepath) or _unregistered(site.zonepath, old)
-        if known.staged != image:
-            self._wait_for(site, known, image)
-        return Refreshed(known.staged != image, True, found)
-
-    def _wait_for(self, site: Site, known: Registered, image: str) -> None:
-        _register(site.store, known._replace(staged=image))  # before it is there: nobody removes it then
-        try:
-            if self._planned.plan.digest:
-                ensure_image(self._planned.plan, site.store, self._planned.lost_owners)
-        except BaseException:
-            _register(site.store, known)
-            raise
-        for one in known.waiting:
-            release_image(site.store, Path(one))
+    def _needed(self, site: Site, planned: Planned, old: Receipt) -> Brought | None:
+        asked = self._zones[str(site.zonepath)]
+        return self._comparisons.setdefault(asked.key, Comparison(planned)).needed(site, old.request, old)
 
 
-def _nothing(old: Receipt) -> Brought:
-    return Brought((old.digest, old.digest), (), (), (), ())
+def _name(change: Change) -> None:
+    change.verb = "refresh"
+
+
+def _nothing(old: Receipt) -> Refreshed:
+    return Refreshed(False, False, Brought((old.digest, old.digest), (), (), (), ()))
+
+
+def _lacks_mounts(site: Site, old: Receipt) -> bool:
+    """Whether the shared layer is not up, as after a reboot."""
+    binds = site.binds(old)
+    return bool(binds and site.mounter and site.mounter.missing(site.zonepath, binds))
 
 
 def _lives(zonepath: Path) -> bool:
@@ -176,51 +183,6 @@ def _lives(zonepath: Path) -> bool:
     except BusyError:
         return True
     return False
-
-
-# --- staged -------------------------------------------------------------------------------------------
-
-
-def _unregistered(zonepath: Path, made: Receipt) -> Registered:
-    return Registered(zonepath, Path(made.image) if made.image else None, ())
-
-
-def _register(store: Store, zone: Registered) -> None:
-    try:
-        store.register(zone)
-    except OSError as error:
-        raise fs.failed(error, str(store.root / "zones")) from error
-
-
-def _unstage(site: Site) -> None:
-    """Forget that a refresh waits, with the image that it would have used."""
-    known = site.store.registered(site.zonepath)
-    if known is not None and known.staged is not None:
-        _register(site.store, known._replace(staged=None))
-        for image in known.waiting:
-            release_image(site.store, Path(image))
-
-
-def carry_out(site: Site) -> tuple[str, ...]:
-    """Do the refresh that waits for the zone, in which no process lives; return what to tell of it.
-
-    The plan is made anew. When that or its work fails the zone stays as it is: it can still be booted. The
-    caller holds the zone's lock.
-    """
-    known = site.store.registered(site.zonepath)
-    if known is None or known.staged is None:
-        return ()
-    old = need_receipt(site.zonepath)
-    try:
-        with reading(Options.again(old.request, site.store.root)) as options:
-            planned = make_plan(options, old.request.profiles, [site.zonepath])
-            place = Site(site.store, site.zonepath, site.mounter, planned.lost_owners)
-            config = config_of(planned.plan, site.zonepath, old.request.hostname)
-            apply.update(planned.plan, place, old.request, config, old)
-            _unstage(place)
-    except PartialRootError as error:
-        return (f"warning: {site.zonepath}: stays as it was, the staged refresh failed: {error}",)
-    return (f"{site.zonepath}: the staged refresh was carried out",)
 
 
 # --- back ---------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def _catch_up(site: Site) -> tuple[str, ...]:
     known = site.store.registered(site.zonepath)
     if known is None or known.staged is None:
         return ()
-    from partialroot.pipeline.refreshing import carry_out
+    from partialroot.pipeline.staging import carry_out
 
     try:
         refuse_running(site.zonepath)

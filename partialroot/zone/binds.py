@@ -23,6 +23,9 @@ class Mounter(Protocol):
     def down(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
         """Unmount what is mounted; return the tops that were there."""
 
+    def missing(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
+        """Return the tops that :meth:`up` would mount."""
+
     def foreign(self, zonepath: Path, binds: Binds | None) -> tuple[str, ...]:
         """Return where something is mounted in the zonepath that is not the shared layer."""
 
