@@ -41,7 +41,8 @@ class Object:
 
     ``imports`` are its undefined symbols, ``flags_1`` is DT_FLAGS_1; ``entries`` are further dynamic entries,
     a string or a number each. ``capabilities`` are tags (CA_SUNW_*) and values of PT_SUNWCAP. ``tail``
-    follows the last segment's tables, as data would.
+    follows the last segment's tables, as data would. ``bound`` says of imports which need has them, and
+    whether data refers to them: ld's DT_SYMINFO, and relocations.
     """
 
     bits: int = 32
@@ -54,6 +55,7 @@ class Object:
     imports: Sequence[str] = ()
     entries: Sequence[tuple[int, int | str]] = ()
     capabilities: Sequence[tuple[int, int]] = ()
+    bound: Sequence[tuple[str, str, bool]] = ()
     tail: bytes = b""
 
 
@@ -86,6 +88,7 @@ def make(one: Object) -> bytes:
     word = "I" if one.bits == 32 else "Q"
     demands = [*one.capabilities, (0, 0)] if one.capabilities else []
     parts.append(_padded(b"".join(struct.pack("<2" + word, *pair) for pair in demands)))
+    parts += [_padded(_syminfo(one)), _padded(_relocations(one))]
     header, segment = (52, 32) if one.bits == 32 else (64, 56)
     count = 2 + (one.interpreter is not None) + bool(demands)
     *starts, end = accumulate(map(len, parts), initial=header + count * segment)
@@ -97,6 +100,7 @@ def make(one: Object) -> bytes:
         (_STRTAB, base + starts[3]),
         (_STRSZ, len(strings.table)),
         *([(_FLAGS_1, one.flags_1)] if one.flags_1 else []),
+        *(_bindings(one, base + starts[5], base + starts[6]) if one.bound else []),
         (0, 0),
     ]
     dynamic = b"".join(struct.pack("<2" + word, *entry) for entry in entries)
@@ -127,6 +131,37 @@ def _entries(one: Object, strings: _Strings) -> Iterable[tuple[int, int]]:
         offset = strings.at(one.runpath)
         yield _RUNPATH, offset
         yield _RPATH, offset
+
+
+def _syminfo(one: Object) -> bytes:
+    """Return for each symbol which dynamic entry is the need that has it, with SYMINFO_FLG_LAZYLOAD."""
+    if not one.bound:
+        return b""
+    places, at = {}, 0
+    for need in one.needs:
+        at += bool(need.flags)
+        places[need.name] = at
+        at += 1
+    has = {symbol: places[need] for symbol, need, _ in one.bound}
+    notes = [(has[name], 8) if name in has else (0xFFFF, 1) for name in one.imports]
+    return b"".join(struct.pack("<HH", *note) for note in [(1, 0), *notes])
+
+
+def _relocations(one: Object) -> bytes:
+    """Return a relocation for each binding: of data (type 1), or of a call (type 7)."""
+    word, shift, more = ("I", 8, ()) if one.bits == 32 else ("Q", 32, (0,))
+    infos = ((one.imports.index(name) + 1) << shift | (1 if data else 7) for name, _, data in one.bound)
+    return b"".join(struct.pack(f"<{2 + len(more)}{word}", 0, info, *more) for info in infos)
+
+
+def _bindings(one: Object, syminfo: int, relocations: int) -> list[tuple[int, int]]:
+    table, size = (17, 18) if one.bits == 32 else (7, 8)
+    return [
+        (0x6FFFFEFF, syminfo),
+        (0x6FFFFDFE, len(_syminfo(one))),
+        (table, relocations),
+        (size, len(_relocations(one))),
+    ]
 
 
 def _symbols(bits: int, names: Iterable[int]) -> bytes:

@@ -57,6 +57,7 @@ class SunRoot:
         imports: Sequence[str] = (),
         entries: Sequence[tuple[int, int | str]] = (),
         capabilities: Sequence[tuple[int, int]] = (),
+        bound: Sequence[tuple[str, str, bool]] = (),
     ) -> Path:
         """Put an object in; without an interpreter it is a library."""
         made = sunelf.make(
@@ -71,6 +72,7 @@ class SunRoot:
                 imports=imports,
                 entries=entries,
                 capabilities=capabilities,
+                bound=bound,
                 tail=path.encode(),
             )
         )
@@ -87,6 +89,7 @@ class SunRoot:
         imports: Sequence[str] = (),
         entries: Sequence[tuple[int, int | str]] = (),
         capabilities: Sequence[tuple[int, int]] = (),
+        bound: Sequence[tuple[str, str, bool]] = (),
     ) -> Path:
         """Put a program in."""
         return self.library(
@@ -99,6 +102,7 @@ class SunRoot:
             imports=imports,
             entries=entries,
             capabilities=capabilities,
+            bound=bound,
         )
 
     def file(self, path: str, data: bytes | str, mode: int = 0o644) -> Path:

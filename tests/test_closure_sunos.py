@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import sunelf
+from hypothesis import given
+from hypothesis import strategies as st
 from objects import make_elf
 from sunelf import DEFERRED, Need
 from sunroot import SunRoot, config, lazy
 
 from partialroot.closure import Closure
-from partialroot.closure.elf import read_elf
+from partialroot.closure.elf import Abi, read_elf
+from partialroot.closure.linker.sunos_bound import bound_at_start
 from partialroot.errors import Missing, SourceError
 from partialroot.model import Reason
 from partialroot.paths import RootPath
@@ -264,6 +267,48 @@ def test_the_configuration_can_make_all_programs_bind_all(zone: SunRoot) -> None
     assert RootPath("/lib/liba.so.1") in zone.closed(MAIN, lean=True).reasons
     zone.file("/var/ld/ld.config", config(None, {"LD_BIND_NOW": ""}))
     assert RootPath("/lib/liba.so.1") not in zone.closed(MAIN, lean=True).reasons
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_what_data_refers_to_is_bound_at_start_up(zone: SunRoot, bits: int) -> None:
+    """Like ls, whose cur_term is a variable of libcurses: without that it does not start."""
+    zone.program(
+        MAIN,
+        ["libc.so.1", lazy("libcalls.so.1"), lazy("libdata.so.1"), Need("libd.so.1", DEFERRED)],
+        bits=bits,
+        imports=["itself", "call", "cur_term", "later"],
+        bound=[
+            ("call", "libcalls.so.1", False),
+            ("cur_term", "libdata.so.1", True),
+            ("later", "libd.so.1", True),
+        ],
+    )
+    place = "/lib" if bits == 32 else "/lib/amd64"
+    for name in ("libcalls.so.1", "libdata.so.1", "libd.so.1"):
+        zone.library(f"{place}/{name}", bits=bits)
+    found = zone.closed(MAIN, lean=True)
+    assert RootPath(f"{place}/libdata.so.1") in found.reasons
+    assert not {f"{place}/libcalls.so.1", f"{place}/libd.so.1"} & set(found.reasons)
+    (zone.root / f"{place[1:]}/libdata.so.1").unlink()
+    assert lacks(zone.closed(MAIN, lean=True)) == [("libdata.so.1", "error")]
+
+
+@given(st.data())
+def test_damaged_notes_of_bindings_bind_nothing_or_something(data: st.DataObject) -> None:
+    whole = sunelf.make(
+        sunelf.Object(
+            interpreter="/lib/ld.so.1",
+            needs=[lazy("liba.so.1")],
+            imports=["symbol"],
+            bound=[("symbol", "liba.so.1", True)],
+        )
+    )
+    abi = Abi(32, True, 3)
+    assert bound_at_start(whole, abi) == {"liba.so.1"}
+    at = data.draw(st.integers(0, len(whole) - 1))
+    damaged = whole[:at] + data.draw(st.binary(min_size=1, max_size=8)) + whole[at + 8 :]
+    assert all("\0" not in name for name in bound_at_start(damaged, abi))
+    assert isinstance(bound_at_start(whole[:at], abi), frozenset)
 
 
 # --- capabilities --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from partialroot.closure.elf import Elf, Need
 from partialroot.closure.files import Files, Found
 from partialroot.closure.linker import crle
 from partialroot.closure.linker.common import Choice, Library
+from partialroot.closure.linker.sunos_bound import bound_at_start
 from partialroot.paths import RootPath
 
 X86, X86_64 = 3, 62
@@ -29,6 +30,7 @@ _TOKEN = re.compile(
     r"\$(ORIGIN|OSNAME|OSREL|PLATFORM|MACHINE)"
 )  # braces are not understood (paths.c, expand)
 _VALUES = {"OSNAME": "SunOS", "OSREL": "5.11", "PLATFORM": "i86pc", "MACHINE": "i86pc"}
+_MOST_READ = 1 << 26  # of an object, in bytes
 _ALL_IN = re.compile(r"(/.*)/\$(?:CAPABILITY|HWCAP)")
 
 
@@ -71,6 +73,7 @@ class Sunos:
         self._config = self._read_config()
         self._choices: dict[tuple[str, tuple[str, ...], bool], Choice] = {}
         self.needs: dict[RootPath, list[tuple[Need, list[Choice]]]] = {}
+        self._bound: dict[RootPath, frozenset[str]] = {}
         self.complete: set[tuple[RootPath, bool]] = set()
 
     @property
@@ -118,6 +121,13 @@ class Sunos:
         if "$ISALIST" not in one:
             return (one,)
         return tuple(one.replace("$ISALIST", isa, 1) for isa in ISALIST)
+
+    def bound_at_start(self, library: Library) -> frozenset[str]:
+        """Return the names of an object's lazy needs that are loaded as soon as it is itself."""
+        found = library.found
+        if found.real not in self._bound:
+            self._bound[found.real] = bound_at_start(self.files.data(found, _MOST_READ), self._abi)
+        return self._bound[found.real]
 
     def is_interpreter(self, name: str) -> bool:
         """Whether a filter names the linker itself: it is compared as text, no file is opened (elf.c)."""

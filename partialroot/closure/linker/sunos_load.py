@@ -104,6 +104,8 @@ class SunosMap:
             self._followed.add((real, now))
             for need, choices in self._needs(library):
                 waits = need.when == "deferred" or bool(need.when and not now)
+                if waits and self._lean:
+                    waits = need.when == "deferred" or need.name not in self._linker.bound_at_start(library)
                 if not (waits and self._lean):
                     self._follow(need, choices, library, soft or waits, now)
         return passed
