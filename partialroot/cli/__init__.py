@@ -16,7 +16,8 @@ MODULES = {
     for module, verbs in {
         "building": ("populate", "plan", "remove", "profiles"),
         "closing": ("closure",),
-        "accounting": ("affected", "sbom"),
+        "accounting": ("sbom",),
+        "holding": ("affected",),
         "looking": ("explain", "status", "verify", "audit", "doctor"),
         "learning": ("learn",),
         "exporting": ("export",),
