@@ -9,6 +9,7 @@ from test_dpkg import make as make_dpkg
 from test_learn_lines import LEARNED
 from test_learn_traces import STRACE, TRUSS
 from test_receipt import SUM, a_receipt, record
+from test_tarball import WHOLE
 
 from partialroot.closure import elf, ldcache, notes, scripts
 from partialroot.closure.modules import nss, pam
@@ -28,6 +29,7 @@ from partialroot.source.packages.base import Packages
 from partialroot.source.packages.dpkg import Dpkg
 from partialroot.source.packages.ips import Ips
 from partialroot.source.packages.svr4 import Svr4
+from partialroot.source.tarball import Room, Tarball
 from partialroot.source.tree import Tree
 from partialroot.zone import journal, receipt
 from partialroot.zone.journal import Binds, Intent, Stamp, Step, Touched
@@ -280,6 +282,7 @@ def _ours(scratch: Path) -> Iterator[Target]:
     )
     yield Target("journal", [journal.dump(intent)], lambda data: journal.load(data, "journal"), is_json=True)
     yield _register(scratch)
+    yield _tarball(scratch)
 
 
 def _register(scratch: Path) -> Target:
@@ -294,6 +297,25 @@ def _register(scratch: Path) -> Target:
         return store.zones()
 
     return Target("register", [seed], read, is_json=True)
+
+
+def _tarball(scratch: Path) -> Target:
+    """A zone's tarball, read through; whatever it is called, nothing in it leads out of the root."""
+    file = scratch / "zone.tar"
+
+    def read(data: bytes) -> object:
+        file.write_bytes(data)
+        members = Tarball(file, Room(1 << 24, 1 << 12)).members
+        if any(".." in one.path.parts or one.type not in _UNPACKED for one in members):
+            raise AssertionError("a name leads out, or there is a device")
+        return members
+
+    return Target(
+        "tarball", [WHOLE], read, (b"../", b"/etc", b"ustar\0" + b"00", b"30 path=../x\n", b"\0" * 512)
+    )
+
+
+_UNPACKED = (FileType.FILE, FileType.DIR, FileType.SYMLINK)
 
 
 # --- package databases: files in a tree ---------------------------------------------------------------
