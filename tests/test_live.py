@@ -149,6 +149,34 @@ def test_what_a_mounted_directory_shows_is_not_the_sources(machine: Live) -> Non
     machine.make("plan", "page")
 
 
+def test_every_verb_does_without_linux(machine: Live) -> None:
+    """Not only those that build: an import of Linux' part, or a file of its /proc, is a traceback here."""
+    machine.cover()
+    machine.make("populate", ZONE, "page")
+    machine.write("/src/etc/motd", "welcome again\n")
+    for words in (
+        ["refresh", ZONE, "-n"],
+        ["refresh", ZONE],
+        ["status", ZONE],
+        ["rollback", ZONE],
+        ["prune"],
+        ["affected", LIBC],
+        ["sbom", ZONE, "--out", "/store.json"],
+        ["export", ZONE, "/zone.tar"],
+        ["export", ZONE, "--manifest", "p5m"],
+        ["doctor", "--source", "/src"],
+        ["mount", ZONE],
+        ["unmount", ZONE],
+        ["boot", ZONE],
+        ["halt", ZONE],
+        ["profiles", "list"],
+    ):
+        said = machine.partialroot(*words, code=None)
+        assert said.code in (0, 2, 5) and "Traceback" not in said.err, (words, said)
+        assert said.code != 2 or "zoneadm" in said.err, (words, said.err)
+        assert machine.views() == []
+
+
 # --- views that were left -----------------------------------------------------------------------------
 
 
