@@ -94,9 +94,17 @@ class Files:
         """Whether an object defines or uses one of the symbols."""
         key = (found.real, symbols)
         if key not in self._mentions:
-            answer = self._with_opened(found, lambda descriptor: mentions(descriptor, elf, symbols))
-            self._mentions[key] = bool(answer)
+            self._mentions[key] = self._look_for(found, elf, symbols)
         return self._mentions[key]
+
+    def _look_for(self, found: Found, elf: Elf, symbols: tuple[bytes, ...]) -> bool:
+        kind = memory.kind("mentions", symbols)
+        answer: bool | None = self.tree.memory.get_of(found.node, kind)
+        if answer is None:
+            answer = self._with_opened(found, lambda descriptor: mentions(descriptor, elf, symbols))
+            if answer is not None:
+                self.tree.memory.put_of(found.node, kind, answer)
+        return bool(answer)
 
     def _with_opened(self, found: Found, read: Callable[[int], _Answer]) -> _Answer | None:
         """Return what is read from a file; None, and a trouble, when it cannot be or is damaged."""
