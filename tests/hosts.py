@@ -25,6 +25,13 @@ while ! ip link show eth0 >/dev/null 2>&1; do sleep 0.01; done
 ip link set lo up; ip address add "$2/24" dev eth0; ip link set eth0 up
 cd "$1"
 mount -t overlay -o lowerdir=/,upperdir=memory/upper,workdir=memory/work none root
+for place in /usr /var /opt /home /root; do # where these are file systems of their own
+    ! mountpoint -q "$place" || {
+        mkdir -p "memory/more$place/upper" "memory/more$place/work"
+        more="upperdir=memory/more$place/upper,workdir=memory/more$place/work"
+        mount -t overlay -o "lowerdir=$place,$more" none "root$place"
+    }
+done
 mount -t proc none root/proc
 mount -t sysfs none root/sys
 mount --rbind /sys/fs/cgroup root/sys/fs/cgroup
