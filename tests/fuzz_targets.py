@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fuzz_illumos
 from fuzzing import Target
 from objects import make_elf
 from test_dpkg import make as make_dpkg
@@ -126,7 +127,7 @@ CATALOG = '{"openindiana.org": {"system/core": [{"version": "0.5.11"}]}, "_SIGNA
 
 def targets(scratch: Path) -> tuple[Target, ...]:
     """Return all targets; those that read files do so below ``scratch``, where nothing else is."""
-    return (*_bytes(), *_texts(), *_ours(scratch), *_databases(scratch))
+    return (*_bytes(), *_texts(), *fuzz_illumos.targets(), *_ours(scratch), *_databases(scratch))
 
 
 # --- what programs consist of -------------------------------------------------------------------------

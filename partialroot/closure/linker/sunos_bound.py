@@ -19,7 +19,7 @@ def bound_at_start(data: bytes, abi: Abi) -> frozenset[str]:
     """Return the names of the needs that data of an object refers to; none where it does not tell."""
     try:
         return frozenset(_bound(data, abi))
-    except (struct.error, ValueError, IndexError):
+    except (struct.error, ValueError, IndexError, OverflowError):
         return frozenset()
 
 

@@ -9,6 +9,7 @@ from partialroot.host.illumos.commands import BEADM, ZFS, Run
 from partialroot.host.illumos.mnttab import MountTable
 
 UUID = "org.opensolaris.libbe:uuid"
+_FIELDS = 3  # at least
 # What Tribblix writes where there are no boot environments to speak of (zones facts 2.3).
 NO_BEADM = "opensolaris"
 
@@ -30,8 +31,11 @@ class Kin(NamedTuple):
 
 
 def parse(text: str) -> tuple[BootEnvironment, ...]:
-    """Return the boot environments that ``beadm list -H`` prints: fields separated by ``;``."""
+    """Return the boot environments that ``beadm list -H`` prints: fields separated by ``;``. SourceError."""
     lines = [line.split(";") for line in text.splitlines() if line]
+    wrong = next((line for line in lines if len(line) < _FIELDS), None)
+    if wrong:
+        raise SourceError(f"beadm list -H printed what cannot be read: {';'.join(wrong)[:200]!r}")
     return tuple(BootEnvironment(name, uuid, "N" in status) for name, uuid, status, *_ in lines)
 
 
