@@ -7,6 +7,7 @@ it is copied as it is on this system.
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -101,7 +102,7 @@ class _Proposer:
             place = tree.place(need.path)
             known = self._left.get(place)
             self._left[place] = need if known is None else known.with_those_of(need)
-        self._used = frozenset(self._left)
+        self._used = sorted(self._left)
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines; each takes from what is left what it brings."""
@@ -117,7 +118,9 @@ class _Proposer:
         return [self._left.pop(path) for path in list(paths)]
 
     def _below(self, top: RootPath) -> list[RootPath]:
-        return [path for path in self._left if path.is_below(top)]
+        """Return what is left below a directory; "0" comes after "/", and nothing between the two."""
+        start, end = (bisect_left(self._used, top.rstrip("/") + mark) for mark in "/0")
+        return [path for path in self._used[start:end] if path in self._left]
 
     # --- applications -------------------------------------------------------------------------------
 
