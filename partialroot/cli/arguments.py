@@ -319,7 +319,7 @@ VERBS: Mapping[str, Verb] = {
     "halt": Verb("stop zones", "halt /zones/web", _halt),
     "remove": Verb("take zones away, and images nobody uses", "remove /zones/web", _zone_words),
     "learn": Verb(
-        "run a command, and write the profile of a zone for it",
+        "run a command (after --), and write the profile of a zone for it",
         "learn --out app.toml --probe http://127.0.0.1:8000/ -- node /srv/app/server.js 8000",
         _learn,
         takes_command=True,
