@@ -181,10 +181,10 @@ def set_meta(fd: int, meta: Meta, name: str) -> list[str]:
     owner a file keeps no setuid or setgid bit: it would run as somebody it was never meant to.
     """
     announce("meta", name)
-    mode = meta.mode
+    mode, found = meta.mode, os.fstat(fd)
     if meta.owner is None:
         mode &= WITHOUT_OWNER
-    else:
+    elif meta.owner != (found.st_uid, found.st_gid):
         os.fchown(fd, *meta.owner)
     os.fchmod(fd, mode)
     lost = [key for key, value in meta.xattrs if not _set_xattr(fd, key, value)]

@@ -257,7 +257,7 @@ def _tidy(intent: Intent) -> bool:
             return True
         remove(zone, OLD)
         remove(zone, NEW)
-        return receipt_bytes(zone) is None
+        return not fs.exists(zone, RECEIPT)
 
 
 def _forget(store: Store, intents: Sequence[Intent], unused: Iterable[str | None]) -> None:

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from partialroot.errors import ZonepathError
@@ -22,8 +23,11 @@ def check_zonepath(text: str, *, source: Path, store: Path) -> Path:
     ZonepathError; what is in the directory is :func:`check_vacant`'s business.
     """
     path = _parse(text)
-    for check in (_check_system, _check_links, _check_nesting, _check_parents):
-        check(path)
+    _check_system(path)
+    above = list(_existing(path))
+    _check_links(path, above)
+    _check_nesting(path)
+    _check_parents(path, above)
     _check_apart(path, source, store)
     return path
 
@@ -70,18 +74,21 @@ def _check_system(path: Path) -> None:
 
 
 def _existing(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield ``path`` and what is above it from / down, with lstat(2), as far as it exists."""
+    """Yield ``path`` and what is above it from / down, with lstat(2), as far as these are directories."""
     for one in (*reversed(path.parents), path):
         try:
-            yield one, os.lstat(one)
+            found = os.lstat(one)
         except FileNotFoundError:
             return
         except OSError as error:
             raise ZonepathError(f"cannot be looked at: {error.strerror}", path=str(one)) from error
+        yield one, found
+        if not stat.S_ISDIR(found.st_mode):
+            return
 
 
-def _check_links(path: Path) -> None:
-    for one, found in _existing(path):
+def _check_links(path: Path, above: list[tuple[Path, os.stat_result]]) -> None:
+    for one, found in above:
         if stat.S_ISLNK(found.st_mode):
             raise ZonepathError(
                 f"{one} is a symlink", path=str(path), hint=f"name the place itself: {os.path.realpath(path)}"
@@ -96,12 +103,12 @@ def _check_nesting(path: Path) -> None:
             raise ZonepathError(f"lies inside the zone at {above}", path=str(path))
 
 
-def _check_parents(path: Path) -> None:
+def _check_parents(path: Path, above: list[tuple[Path, os.stat_result]]) -> None:
     """As root, nobody else may be able to put another directory in the place of this one."""
     if os.geteuid() != 0:
         return
     trusted = trusted_owners()
-    for one, found in _existing(path):
+    for one, found in above:
         sticky = found.st_mode & stat.S_ISVTX and one in STICKY
         others = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != 0)
         if found.st_uid not in trusted or (others and not sticky):
@@ -112,15 +119,16 @@ def _check_parents(path: Path) -> None:
             )
 
 
-def trusted_owners() -> set[int]:
+@cache
+def trusted_owners() -> frozenset[int]:
     """Root; in a user namespace also the owner all unmapped users show as, real root being one of them."""
     try:
         with open("/proc/self/uid_map") as lines:
             whole = lines.read().split() == ["0", "0", "4294967295"]
         with open("/proc/sys/kernel/overflowuid") as line:
-            return {0} if whole else {0, int(line.read())}
+            return frozenset({0} if whole else {0, int(line.read())})
     except FileNotFoundError:
-        return {0}
+        return frozenset({0})
 
 
 def _check_apart(path: Path, source: Path, store: Path) -> None:

@@ -47,7 +47,6 @@ def bind_readonly(source: Path, root: Path, at: RootPath, clones: "Clones | None
         tree = clones.of(source) if clones else _clone(source)
     try:
         with _failing(f"cannot mount {source} read-only", f"{root}{at}"), _opened(root) as top:
-            _protect(tree)
             _attach(tree, top, at)
     finally:
         os.close(tree)
@@ -86,7 +85,14 @@ class Clones:
 
 
 def _clone(directory: Path) -> int:
-    return syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(directory), syscalls.AT_SYMLINK_NOFOLLOW)
+    """Return a descriptor of a detached mount of a directory, as a zone may see it; so are its copies."""
+    tree = syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(directory), syscalls.AT_SYMLINK_NOFOLLOW)
+    try:
+        _protect(tree)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
 
 
 def mounted(root: Path, tops: Iterable[RootPath]) -> tuple[RootPath, ...]:
