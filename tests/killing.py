@@ -30,7 +30,7 @@ AUDITED = frozenset(
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 LAZY = ("concurrent.futures", "ctypes", "hashlib", "json", "tomllib", "traceback")
-UNAUDITED = frozenset({"write", "copy", "clone", "fsync", "syncfs"})
+UNAUDITED = frozenset({"write", "copy", "clone", "subvolume", "snapshot", "fsync", "syncfs"})
 MOUNTING = ("open_tree", "mount_setattr", "move_mount", "unmount")
 DEFECT = 70
 

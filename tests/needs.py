@@ -239,7 +239,6 @@ NEEDS: dict[str, Need] = {
     "musl": Need(_command("musl-gcc", "-print-multi-lib"), "musl-tools gcc"),
     "skopeo": Need(_command("skopeo", "--version"), "skopeo"),
     "mtree": Need(_command("mtree", "-c", "-d", "-p", "/etc/skel"), "mtree-netbsd"),
-    "sshd": Need(_command("sh", "-c", "test -x /usr/sbin/sshd && ssh -V"), "openssh-server"),
     "redis": Need(_command("redis-server", "--version"), "redis-server"),
     "flask": Need(_command("/usr/bin/python3", "-c", "import flask"), "python3-flask"),
     "go": Need(_command("go", "version"), "golang-go"),

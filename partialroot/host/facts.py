@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from partialroot.host.scratch import Scratch
 from partialroot.model import FileType, Layer, Selection
 from partialroot.paths import host_path
-from partialroot.plan.facts import HostFacts
+from partialroot.plan.facts import GOLDEN_LEAST, HostFacts
 
 # These copy a file up to their upper layer instead of linking it; even to try would change the source.
 UNIONS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs", "fuse.unionfs"})
@@ -106,7 +106,16 @@ def probe(
             link_max=_link_max(where, mounts),
             free_image=free_image,
             free_root=free_root,
+            snapshots=_why_no_snapshots(selection, image, zones),
         )
+
+
+def _why_no_snapshots(selection: Selection, image: Scratch, zones: Iterable[Scratch]) -> str:
+    """Try it only for a layer that is worth it: it takes as long as making many files."""
+    count = sum(entry.layer is Layer.PRIVATE for entry in selection.entries)
+    if count < GOLDEN_LEAST:
+        return f"{count} private paths are made as quickly"
+    return next(filter(None, (image.why_no_snapshots(zone.directory) for zone in zones)), "")
 
 
 def existing(path: Path) -> Path:

@@ -45,7 +45,7 @@ class Scratch:
 
     def nameless(self, directory: Path) -> int:
         """Return a descriptor of a new file in a directory that has no name any more. Raises OSError."""
-        name = directory / _name()
+        name = directory / new_name()
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.unlink(name)
         return descriptor
@@ -69,6 +69,10 @@ class Scratch:
         """Return why files like these cannot be reflinked into the directory; "" if they can."""
         raise NotImplementedError
 
+    def why_no_snapshots(self, place: Path) -> str:
+        """Return why a directory at ``place`` cannot be a snapshot of one in this directory; "" if it can."""
+        raise NotImplementedError
+
     def loses(self, uid: int, gid: int) -> bool:
         """Whether a file here cannot be given to this owner and group."""
         if self.failed:
@@ -87,7 +91,7 @@ class Scratch:
         if self.failed:
             return
         try:
-            os.link(file, _name(), dst_dir_fd=self._place, follow_symlinks=False)
+            os.link(file, new_name(), dst_dir_fd=self._place, follow_symlinks=False)
         finally:
             for name in filter(_NAME.fullmatch, os.listdir(self.directory)):
                 with suppress(FileNotFoundError):  # whose trial is under way needs it no more
@@ -99,7 +103,7 @@ def words(error: OSError, known: Mapping[int, str]) -> str:
     return known.get(error.errno or 0) or error.strerror or str(error)
 
 
-def _name() -> str:
+def new_name() -> str:
     """Return a name that nobody has."""
     return f".partialroot-{os.getpid()}-{os.urandom(8).hex()}"
 

@@ -17,6 +17,15 @@ def digest(actions: Iterable[Action]) -> str:
     return total.hexdigest()
 
 
+def golden_key(private: Iterable[Action]) -> str:
+    """Return the SHA-256 over the entries of a private layer, with their times: a snapshot has those, too."""
+    total = sha256()
+    for action in private:
+        entry = action.entry
+        total.update(_line(entry, action.content) + f"{entry.mtime_ns} {action.twin or ''}\n".encode())
+    return total.hexdigest()
+
+
 def _line(entry: Entry, content: Content | None) -> bytes:
     """One entry as NUL-separated fields: a NUL is the one byte no path has."""
     size = entry.size if entry.type is FileType.FILE else 0

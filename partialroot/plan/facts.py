@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+GOLDEN_LEAST = 64
+"""So many private paths a layer has at least that is worth a golden one: btrfs ends a transaction for each
+snapshot, which takes as long as making some fifty files (measured; docs/benchmarks.md)."""
+
 
 class HostFacts(NamedTuple):
     """What this host offers, found by trying. A reason in words stands where something is not offered.
 
     ``links`` and ``clones`` are keyed by the mount point (on the host) that holds the source files: ""
     means the trial worked into the image's home, else the value says why not. ``root_links`` and
-    ``root_clones`` say the same of the zonepath. Free space is in bytes and inodes.
+    ``root_clones`` say the same of the zonepath. ``snapshots`` says whether a root can be a snapshot of a
+    subvolume in the image. Free space is in bytes and inodes.
     """
 
     image_home: Path
@@ -24,3 +29,4 @@ class HostFacts(NamedTuple):
     link_max: int
     free_image: tuple[int, int]
     free_root: tuple[int, int]
+    snapshots: str = "not tried"

@@ -18,8 +18,8 @@ from partialroot.model import (
     Selection,
 )
 from partialroot.paths import RootPath, host_path
-from partialroot.plan.digest import digest
-from partialroot.plan.facts import HostFacts
+from partialroot.plan.digest import digest, golden_key
+from partialroot.plan.facts import GOLDEN_LEAST, HostFacts
 
 AUTO = ("auto",)
 _ALL = frozenset({Method.MOUNT, Method.LINK, Method.CLONE, Method.COPY})
@@ -91,12 +91,14 @@ def plan(
     chooser = _Chooser(selection, facts, contents, sharing)
     actions = tuple(chooser.action(entry) for entry in selection.entries)
     _check_space(actions, facts)
+    private = tuple(action for action in actions if action.entry.layer is Layer.PRIVATE)
+    may_snapshot = chooser.has_image and not facts.snapshots and Method.CLONE in sharing.methods
     return Plan(
         profiles=selection.profiles,
         source=selection.source,
         platform=selection.platform,
         shared=tuple(action for action in actions if action.entry.layer is Layer.SHARED),
-        private=tuple(action for action in actions if action.entry.layer is Layer.PRIVATE),
+        private=private,
         digest=digest(actions) if chooser.has_image else None,
         image_home=facts.image_home,
         tops=tuple(top for top in selection.tops if top in chooser.mounted),
@@ -104,6 +106,7 @@ def plan(
         warnings=(*selection.warnings, *_losses(actions, facts, chooser)),
         settings=selection.settings,
         views=selection.views,
+        golden=golden_key(private) if may_snapshot and len(private) >= GOLDEN_LEAST else None,
     )
 
 

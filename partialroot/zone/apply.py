@@ -8,14 +8,15 @@ from typing import Any
 
 from partialroot.errors import BusyError, ConflictError, NoReceiptError
 from partialroot.model import Plan, Receipt, Request
-from partialroot.zone import batch, fs, journal, previous, receipt, transaction
+from partialroot.zone import batch, fs, golden, journal, previous, receipt, transaction
 from partialroot.zone.batch import Job, Task
 from partialroot.zone.change import Change
+from partialroot.zone.golden import Golden
 from partialroot.zone.image import is_intact
 from partialroot.zone.journal import Binds, Intent, Step
 from partialroot.zone.layer import LayerBuilder, private_actions
 from partialroot.zone.rollback import Rollback
-from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, dump_config, image_path, make_receipt
+from partialroot.zone.site import CONFIG, IMAGE, ROOT, ROOT_MODE, Site, dump_config, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
 
 __all__ = [
@@ -31,8 +32,6 @@ __all__ = [
     "update",
     "updating",
 ]
-
-ROOT_MODE = 0o755
 
 
 def create(plan: Plan, site: Site, request: Request, config: Mapping[str, Any] | None) -> Receipt:
@@ -59,7 +58,7 @@ def creating(plan: Plan, site: Site, request: Request, config: Mapping[str, Any]
         image_after=image,
     )
     builder = ZoneBuilder(plan, site, request, config)
-    yield Task(intent, site.mounter, builder.build)
+    yield Task(intent, site.mounter, builder.build, builder.make)
     return builder.receipt
 
 
@@ -216,13 +215,14 @@ class ZoneBuilder:
         self._site = site
         self._request = request
         self._config = config
+        self._golden: Golden | None = None
         self.receipt: Receipt
 
     def build(self, new: int) -> bytes:
         """Build the image if there is none, then root, image link and spec; return the receipt."""
         plan = self._plan
         image = self._site.image(plan)
-        layer = self._build_root(new)
+        layer = self._golden or self._build_root(new)
         if image:
             fs.symlink(str(image.path), new, IMAGE)
         if self._config is not None:
@@ -230,6 +230,15 @@ class ZoneBuilder:
         lost = [*(image.lost if image else ()), *layer.lost]
         self.receipt = make_receipt(plan, self._site.zonepath, self._request, image, layer.records, lost)
         return receipt.dump(self.receipt)
+
+    def make(self, at: int, name: str) -> None:
+        """Make the zonepath: a snapshot that has the root already, or an empty directory."""
+        site = self._site
+        image = site.image(self._plan) if self._plan.golden else None
+        if image:
+            self._golden = golden.snapshot(self._plan, image.path, site.store, site.lost_owners, at, name)
+        else:
+            transaction.make_zonepath(at, name)
 
     def _build_root(self, new: int) -> LayerBuilder:
         plan = self._plan

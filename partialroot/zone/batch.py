@@ -15,7 +15,7 @@ from partialroot.zone import durable, fs, journal, transaction
 from partialroot.zone.binds import Mounter
 from partialroot.zone.journal import Intent
 from partialroot.zone.store import Store
-from partialroot.zone.transaction import Build, Work
+from partialroot.zone.transaction import Build, Make, Work, make_zonepath
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ class Task(NamedTuple):
     intent: Intent
     mounter: Mounter | None
     build: Build
+    make: Make = make_zonepath
 
 
 Job = Generator[Task, None, T]
@@ -95,7 +96,7 @@ class _Batch:
         """
         try:
             self._begin()
-            self._each(lambda zone: zone.work.prepare(zone.task.build))
+            self._each(lambda zone: zone.work.prepare(zone.task.build, zone.task.make))
             self._sync(self._alive)
             self._each(lambda zone: zone.work.commit())
             self._sync(zone for zone in self._alive if zone.intent.holds)

@@ -4,12 +4,10 @@ Names are single components below an open directory; nothing is followed through
 is made with O_EXCL and gets its owner, mode and times through its descriptor: no inode that may have
 another name is ever opened for writing, truncated, or given another mode or owner.
 
-Every effect is announced to :data:`observe` first. Tests count effects there, stop the process at the
-N-th, or raise ENOSPC in its place.
+Every effect is announced to :data:`observe` first: tests count them, stop there, or raise ENOSPC instead.
 """
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -23,7 +21,6 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASSED = DIRECTORY | getattr(os, "O_PATH", 0)  # searched, not read
 SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-FICLONE = 0x40049409
 CHUNK = 1 << 30
 UNSAVED = ".new"
 WITHOUT_OWNER = 0o1777
@@ -74,11 +71,29 @@ def make_directory(at: int, name: str) -> None:
 
 
 def make_own_directory(at: int, name: str, mode: int = 0o700) -> None:
-    """Make a directory of ours with ``mode``, whatever the umask and whatever its parent hands down.
-
-    Files made in it would inherit the default ACL that it inherited.
-    """
+    """Make a directory of ours with ``mode``, whatever the umask, and without a default ACL of its parent."""
     make_directory(at, name)
+    _make_own(at, name, mode)
+
+
+def make_subvolume(at: int, name: str, mode: int) -> None:
+    """Make a directory of ours of which there can be snapshots; OSError where the system has none."""
+    from partialroot.host.linux import subvolumes
+
+    announce("subvolume", name)
+    subvolumes.create(at, name)
+    _make_own(at, name, mode)
+
+
+def snapshot(source: int, at: int, name: str) -> None:
+    """Make a snapshot of an open subvolume; all that was written before is on the disk then."""
+    from partialroot.host.linux import subvolumes
+
+    announce("snapshot", name)
+    subvolumes.snapshot(source, at, name)
+
+
+def _make_own(at: int, name: str, mode: int) -> None:
     fd = os.open(name, DIRECTORY, dir_fd=at)
     try:
         for key in {"system.posix_acl_default", "system.posix_acl_access"}.intersection(xattr_names(fd)):
@@ -118,8 +133,10 @@ def open_lock(at: int, name: str) -> int:
 
 def clone(source: int, fd: int, name: str) -> None:
     """Share the extents of the open file ``source`` with the new file ``fd`` (a reflink)."""
+    from partialroot.host.linux.syscalls import clone_file
+
     announce("clone", name)
-    fcntl.ioctl(fd, FICLONE, source)
+    clone_file(fd, source)
 
 
 def copy(source: int, fd: int, size: int, name: str) -> None:
@@ -317,26 +334,6 @@ def allow_owner(at: int, name: str) -> None:
         os.chmod(f"/proc/self/fd/{handle}", 0o700)
     finally:
         os.close(handle)
-
-
-def mount_id(fd: int) -> tuple[int, str]:
-    """Return what tells apart what is mounted: on Linux its number (proc(5), fdinfo), else device and type.
-
-    A loopback mount of illumos shows the device of what lies below it, but its own type (zones facts 4.1).
-    """
-    found = os.fstat(fd)
-    kind: str | None = getattr(found, "st_fstype", None)
-    if kind is not None:
-        return found.st_dev, kind
-    try:
-        info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return found.st_dev, ""
-    try:
-        _, is_known, rest = os.read(info, 1024).partition(b"mnt_id:")
-    finally:
-        os.close(info)
-    return (int(rest.split(maxsplit=1)[0]), "mount") if is_known else (found.st_dev, "")
 
 
 # --- to disk ----------------------------------------------------------------------------------------

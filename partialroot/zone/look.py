@@ -76,7 +76,7 @@ def walk(root: int, enter: Callable[[Found], bool] = lambda found: True) -> Gene
     A directory that ``enter`` (asked when the walk goes on) refuses is shown and not entered; so is one on
     another mount. What vanishes meanwhile is left out. Memory does not grow with the number of files.
     """
-    mount = fs.mount_id(root)
+    mount = mount_id(root)
     levels = [_Level(ROOT, os.open(".", fs.DIRECTORY, dir_fd=root))]
     try:
         while levels:
@@ -103,11 +103,31 @@ def _descend(levels: list[_Level], found: Found, mount: tuple[int, str]) -> str:
         descriptor = open_directory(found.parent, found.path.name, found.node)
     except OSError as error:
         return error.strerror or str(error)
-    if fs.mount_id(descriptor) != mount:
+    if mount_id(descriptor) != mount:
         os.close(descriptor)
         return OTHER_MOUNT
     levels.append(_Level(found.path, descriptor))
     return ""
+
+
+def mount_id(fd: int) -> tuple[int, str]:
+    """Return what tells apart what is mounted: on Linux its number (proc(5), fdinfo), else device and type.
+
+    A loopback mount of illumos shows the device of what lies below it, but its own type (zones facts 4.1).
+    """
+    found = os.fstat(fd)
+    kind: str | None = getattr(found, "st_fstype", None)
+    if kind is not None:
+        return found.st_dev, kind
+    try:
+        info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return found.st_dev, ""
+    try:
+        _, is_known, rest = os.read(info, 1024).partition(b"mnt_id:")
+    finally:
+        os.close(info)
+    return (int(rest.split(maxsplit=1)[0]), "mount") if is_known else (found.st_dev, "")
 
 
 def open_directory(parent: int, name: str, node: Node) -> int:

@@ -59,7 +59,7 @@ class _Emptying:
 
     def __init__(self, top: int) -> None:
         self._top = top
-        self._mount = fs.mount_id(top)
+        self._mount = look.mount_id(top)
         self._moved = 0
         self._prefix = f".deep-{os.urandom(8).hex()}-"
 
@@ -84,7 +84,7 @@ class _Emptying:
     def _descend(self, fd: int, name: str, depth: int) -> None:
         below = _open_to_empty(fd, name)
         try:
-            if fs.mount_id(below) != self._mount:
+            if look.mount_id(below) != self._mount:
                 raise OSError(errno.EBUSY, "is a mount point", name)
             self._empty(below, depth + 1)
         finally:

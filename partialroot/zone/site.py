@@ -14,6 +14,7 @@ from partialroot.zone.journal import Binds
 from partialroot.zone.store import Store
 
 ROOT, IMAGE, CONFIG = "root", "image", "config.json"
+ROOT_MODE = 0o755
 
 
 class Site:

@@ -27,6 +27,8 @@ OPEN_MODE, PRIVATE_MODE = 0o755, 0o700
 
 Build = Callable[[int], bytes | None]
 """Builds what the steps put below the open ``.partialroot-new``; returns the receipt, None for none."""
+Make = Callable[[int, str], None]
+"""Makes the zonepath, where there is none: below an open directory, with a name."""
 
 
 def recover(store: Store, zonepath: Path, mounter: Mounter | None) -> str | None:
@@ -111,11 +113,11 @@ class Work:
         self._path = Path(intent.zonepath)
         self._receipt: bytes | None = None
 
-    def prepare(self, build: Build) -> None:
+    def prepare(self, build: Build, make: Make) -> None:
         """Build beside, move into place and mount; all of it must be on the disk before :meth:`commit`."""
         intent = self.intent
         if intent.before is None:
-            _make_directories(intent)
+            _make_directories(intent, make)
         with _zonepath(intent) as zone:
             if zone is None:
                 raise FileNotFoundError(2, "is gone", intent.zonepath)
@@ -163,7 +165,8 @@ class Work:
             self._mounter.up(self._path, self.intent.binds_before)
 
     def _build(self, zone: int, build: Build) -> None:
-        fs.make_own_directory(zone, NEW)
+        if not fs.exists(zone, NEW):  # a zonepath that is a snapshot has it
+            fs.make_own_directory(zone, NEW)
         if self.intent.before is not None:
             self._make_old(zone)
         with _opened(zone, NEW) as new:
@@ -291,13 +294,20 @@ def touch_zonepath(zonepath: Path) -> tuple[Touched, ...]:
     return (Touched(".", before, before._replace(mode=PRIVATE_MODE)),)
 
 
-def _make_directories(intent: Intent) -> None:
+def make_zonepath(at: int, name: str) -> None:
+    """Make a new zone's directory."""
+    fs.make_own_directory(at, name, PRIVATE_MODE)
+
+
+def _make_directories(intent: Intent, make: Make) -> None:
     for text in intent.made:
         path = Path(text)
         parent = fs.open_directory(path.parent)
         try:
-            mode = PRIVATE_MODE if text == intent.zonepath else OPEN_MODE
-            fs.make_own_directory(parent, path.name, mode)
+            if text == intent.zonepath:
+                make(parent, path.name)
+            else:
+                fs.make_own_directory(parent, path.name, OPEN_MODE)
         except FileExistsError:  # another zone's work was quicker to make what both need
             if text == intent.zonepath:
                 raise

@@ -176,7 +176,7 @@ class _Layer:
                 self._check_content(record, found, hashing)
 
     def _check_extra(self, found: look.Found) -> None:
-        own = found.path.name == MANIFEST or found.path.name.startswith("reasons-")
+        own = found.path.name == MANIFEST or found.path.name.startswith(("reasons-", "golden-"))
         if not (own and len(found.path.parts) == 1):
             self._report(found.path, "extra", "", describe(found.node))
 

@@ -23,6 +23,10 @@ class IllumosScratch(Scratch):
         """There are none: neither ZFS nor any system call of illumos knows them (zones facts 4.7)."""
         return self.failed or "no reflinks on illumos"
 
+    def why_no_snapshots(self, place: Path) -> str:
+        """A zone's root is a dataset of its own, which is there before it is filled (zones facts 4)."""
+        return "a root on illumos is a dataset"
+
     def why_no_mount(self) -> str:
         """Nothing is mounted by us: zoneadmd mounts the image in every zone of the brand."""
         return self.failed

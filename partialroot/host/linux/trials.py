@@ -3,14 +3,19 @@
 import errno
 import os
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from partialroot.host.linux import syscalls
+from partialroot.host.linux import subvolumes, syscalls
 from partialroot.host.linux.mounts import why_no_mount
-from partialroot.host.scratch import READ, Scratch, words
+from partialroot.host.scratch import READ, Scratch, new_name, words
 
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+_NO_SNAPSHOT = {
+    errno.EXDEV: "the image is on another file system",
+    errno.EINVAL: "the image is on another file system",
+    errno.ENOTTY: "no subvolumes on this file system",
+}
 _NO_CLONE = {
     errno.EXDEV: "on another file system",
     errno.EOPNOTSUPP: "no reflinks on this file system",
@@ -45,6 +50,22 @@ class LinuxScratch(Scratch):
                 return self._why_no_clone(source.fileno())
         return "its files cannot be read"
 
+    def why_no_snapshots(self, place: Path) -> str:
+        """Try it with an empty subvolume of btrfs."""
+        if self.failed:
+            return self.failed
+        name = new_name()
+        with ExitStack() as stack:
+            here, there = (_opened(directory, stack) for directory in (self.directory, place))
+            try:
+                subvolumes.create(here, name)
+                stack.callback(_forget, here, name)
+                subvolumes.snapshot(_opened(self.directory / name, stack), there, f"{name}-root")
+                stack.callback(_forget, there, f"{name}-root")
+            except OSError as error:
+                return words(error, _NO_SNAPSHOT)
+        return ""
+
     def why_no_mount(self) -> str:
         """Try all of a bind but the last step."""
         if self.failed:
@@ -60,3 +81,14 @@ class LinuxScratch(Scratch):
         except OSError as error:
             return words(error, _NO_CLONE)
         return ""
+
+
+def _opened(directory: Path, stack: ExitStack) -> int:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _forget(at: int, name: str) -> None:
+    with suppress(OSError):
+        os.rmdir(name, dir_fd=at)
