@@ -61,6 +61,26 @@ def test_a_zone_is_known_and_refreshed_by_hand(machine: Branded) -> None:
         assert "not mounted" in machine.partialroot(verb, ZONEPATH, code=2).err
     machine.zoneadm("web", "sysboot")
     assert asked(machine, "status", "--all")["state"] == "current"
-    for verb in ("populate", "rollback", "remove"):
-        words = [verb, ZONEPATH, *(["page", "--source", "/be"] if verb == "populate" else [])]
-        assert "zoneadm has made this zone" in machine.partialroot(*words, code=2).err
+    for verb in ("rollback", "remove"):
+        assert "zoneadm has made this zone" in machine.partialroot(verb, ZONEPATH, code=2).err
+
+
+def test_a_zone_is_given_other_profiles(machine: Branded) -> None:
+    """By ``populate``, as any zone: what was edited stays, and later refreshes ask for the same."""
+    machine.install_zone()
+    machine.write(f"{ZONEPATH}/root/etc/motd", "edited\n")
+    machine.write("/be/etc/extra", "extra\n")
+    machine.write("/be/profiles/more.toml", 'uses = ["page"]\nfiles = ["/etc/extra"]\n')
+    words = ["populate", ZONEPATH, "more", "--source", "/be", "--manifests", "/be/profiles"]
+    words += ["--platform", "illumos"]
+    assert "has an image" in machine.partialroot(*words, "--share", "copy", code=2).err
+    assert machine.partialroot(*words, "-n").out and machine.entries()[0] == "image"
+    assert not machine.path(f"{ZONEPATH}/root/etc/extra").exists()
+    assert asked(machine, *words)["changed"] and not asked(machine, *words)["changed"]
+    assert machine.path(f"{ZONEPATH}/root/etc/extra").read_text() == "extra\n"
+    assert machine.path(f"{ZONEPATH}/root/etc/motd").read_text() == "edited\n"
+    assert [row for row in machine.datasets("rpool/export/zones/web") if "@" in row[0]] == []
+    machine.change("/etc/extra", "more\n")
+    assert "brought up to date" in machine.zoneadm("web", "boot").err
+    assert machine.path(f"{ZONEPATH}/root/etc/extra").read_text() == "more\n"
+    assert "is running" in machine.partialroot(*words, code=3).err

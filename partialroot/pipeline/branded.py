@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from partialroot.errors import NoReceiptError
+from partialroot.errors import ConflictError, NoReceiptError
 from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
-from partialroot.model import Receipt
+from partialroot.model import Receipt, Request
 from partialroot.pipeline.planning import Planned, make_plan
 from partialroot.pipeline.sources import Options, reading
 from partialroot.source.tree import Tree
@@ -103,15 +103,27 @@ class Branded:
         if old.request.is_from_tarball:
             return False
         with reading(Options.again(old.request, self._options.store)) as options:
-            return not self._is_current(old, options) and self._update(datasets, old, options)
+            if self._is_current(old, options):
+                return False
+            planned = make_plan(options, old.request.profiles, [datasets.zonepath])
+            return self._change(datasets, old, planned, old.request)
 
-    def _update(self, datasets: Datasets, old: Receipt, options: Options) -> bool:
-        planned = make_plan(options, old.request.profiles, [datasets.zonepath])
-        store = Store(options.store)
+    def converge(self, datasets: Datasets, planned: Planned, request: Request) -> bool:
+        """Bring a zone that is down to another plan; return whether anything was done. As :meth:`refresh`."""
+        if planned.plan.digest is None:
+            raise ConflictError(
+                "every zone of the brand has an image, which its platform mounts",
+                path=str(datasets.zonepath),
+                hint="let --share have mount",
+            )
+        return self._change(datasets, self.adopt(datasets), planned, request)
+
+    def _change(self, datasets: Datasets, old: Receipt, planned: Planned, request: Request) -> bool:
+        store = Store(self._options.store)
         with store.lock_zone(datasets.zonepath):
             refuse_shared_dataset(datasets.mount_point, [store.root, planned.plan.source])
             site = Site(store, datasets.zonepath, None, planned.lost_owners)
-            change = Change(planned.plan, site, old.request, None, old)
+            change = Change(planned.plan, site, request, None, old)
             if change.is_nothing:
                 return False
             label = _undo_label(datasets.zonepath)
@@ -121,8 +133,9 @@ class Branded:
             finally:
                 self._recover(datasets, store)
             _keep(datasets)
-            if old.image and old.image != change.intent.image_after:
-                release_image(store, Path(old.image))
+            before = Path(old.image) if old.image and old.image != change.intent.image_after else None
+            if before and not before.is_relative_to(datasets.zonepath):  # roots of before may need their own
+                release_image(store, before)
         return True
 
     def _is_current(self, made: Receipt, options: Options) -> bool:

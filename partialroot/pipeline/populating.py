@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
-from partialroot.model import Plan, Receipt
+from partialroot.model import Plan, Receipt, Request
 from partialroot.pipeline.batches import Tell, do_all, ignore
 from partialroot.pipeline.fleets import Wanted
 from partialroot.pipeline.grouping import Asked, Planner
+from partialroot.pipeline.planning import Planned
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.zones import (
     Outcome,
     Shared,
     config_of,
     each,
+    is_branded,
     need_receipt,
     opened,
     refuse_branded,
     refuse_running,
+    refuse_unmounted,
 )
 from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
@@ -112,7 +115,7 @@ def _ours_or_vacant(zonepath: Path) -> Receipt | None:
     if receipt is None:
         check_vacant(zonepath)
     else:
-        refuse_branded(zonepath, "brings it up to date whenever it is made ready")
+        refuse_unmounted(zonepath)
     return receipt
 
 
@@ -126,7 +129,11 @@ def _populating(
 ) -> Job[Outcome[bool]]:
     """Build one zone, or bring it to what is asked for."""
     asked, place = places[zonepath], Path(zonepath)
-    plan, lost_owners = planner.plan(asked)
+    planned = planner.plan(asked)
+    plan, lost_owners = planned
+    if is_branded(place):
+        request = asked.options(options).request(asked.profiles, plan.platform)
+        return Outcome(zonepath, _converge(place, planned, options, request))
     with opened(store, place, plan.platform, lost_owners, shared) as (site, notes):
         request = asked.options(options).request(asked.profiles, plan.platform)
         old, config = _ours_or_vacant(place), config_of(plan, place, asked.hostname)
@@ -137,6 +144,15 @@ def _populating(
             changed = yield from apply.updating(plan, site, request, config, old)
             made = need_receipt(place) if changed else old
         return Outcome(zonepath, changed, notes=(*notes, *_own_warnings(made, plan)))
+
+
+def _converge(zonepath: Path, planned: Planned, options: Options, request: Request) -> bool:
+    """Bring a zone of the brand to what is asked for: its root is changed in place, behind a snapshot."""
+    from partialroot.host.illumos.datasets import Datasets
+    from partialroot.pipeline.branded import Branded
+
+    refuse_running(zonepath)
+    return Branded(options).converge(Datasets(zonepath), planned, request)
 
 
 def _own_warnings(made: Receipt, plan: Plan) -> tuple[str, ...]:
