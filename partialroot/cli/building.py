@@ -10,16 +10,16 @@ from partialroot.cli import documents, messages, reports, show, values
 from partialroot.cli.common import code, finish, say_outcomes, zone_documents, zonepaths
 from partialroot.errors import UsageError
 from partialroot.model import Plan
-from partialroot.pipeline import fleets, planning, populating, previewing
+from partialroot.pipeline import fleets, planning, populating
 from partialroot.pipeline.fleets import Wanted
-from partialroot.pipeline.previewing import Previewed
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.workers import allowed_cores
 from partialroot.pipeline.zones import Outcome
 from partialroot.zone.store import store_path
 
-if TYPE_CHECKING:  # only who boots needs it
+if TYPE_CHECKING:  # only who boots, or only looks, needs them
     from partialroot.host.linux.boot import Booted
+    from partialroot.pipeline.previewing import Previewed
 
 
 def _options(args: Namespace) -> Options:
@@ -44,7 +44,9 @@ def populate(args: Namespace) -> int:
     options = _options(args)
     wanted = _wanted(args, options)
     if args.dry_run:
-        return _show_plans(args, lambda: previewing.preview(options, wanted))
+        from partialroot.pipeline.previewing import preview
+
+        return _show_plans(args, lambda: preview(options, wanted))
     with messages.progress("populating") as tell:
         done = populating.populate(options, wanted, workers=args.jobs or allowed_cores(), tell=tell)
     booted = _boot(args, done.zones)
@@ -91,10 +93,12 @@ def plan(args: Namespace) -> int:
     for word in args.words:
         if word.startswith("/") and not word.endswith(".toml"):
             raise UsageError("plan takes profiles only", path=word, hint=f"populate --dry-run {word} ...")
-    return _show_plans(args, lambda: previewing.only_plan(_options(args), args.words))
+    from partialroot.pipeline.previewing import only_plan
+
+    return _show_plans(args, lambda: only_plan(_options(args), args.words))
 
 
-def _show_plans(args: Namespace, make: Callable[[], Previewed]) -> int:
+def _show_plans(args: Namespace, make: Callable[[], "Previewed"]) -> int:
     from time import monotonic
 
     started = monotonic()

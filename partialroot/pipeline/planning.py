@@ -20,9 +20,7 @@ from partialroot.model import (
     ZoneSettings,
 )
 from partialroot.paths import RootPath, host_path
-from partialroot.pipeline.fixing import fix
 from partialroot.pipeline.sources import Options, names_of, open_tree, packages_of, platform_name
-from partialroot.plan.fragments import with_fragments
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
 from partialroot.plan.select import select
@@ -99,16 +97,25 @@ def select_profile(
     selected = select(profile, names, tree, packages, target)
     selected = selected._replace(missing=(*missing, *selected.missing))
     if profile.fragments:
-        selected = with_fragments(
-            selected,
-            profile.fragments,
-            tree,
-            packages,
-            lambda one: fix(one, profile.fragments, tree, unconfined=options.run_fix_scripts),
-            keep_going=options.keep_going,
-            add_closure=options.add_closure,
-        )
+        selected = _with_fragments(selected, options, profile, tree, packages)
     return selected._replace(views=options.views)
+
+
+def _with_fragments(
+    selected: Selection, options: Options, profile: Profile, tree: Tree, packages: Packages
+) -> Selection:
+    from partialroot.pipeline.fixing import fix  # mvi's notation is seldom used
+    from partialroot.plan.fragments import with_fragments
+
+    return with_fragments(
+        selected,
+        profile.fragments,
+        tree,
+        packages,
+        lambda one: fix(one, profile.fragments, tree, unconfined=options.run_fix_scripts),
+        keep_going=options.keep_going,
+        add_closure=options.add_closure,
+    )
 
 
 def make_plan(

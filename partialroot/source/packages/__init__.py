@@ -12,10 +12,12 @@ def open_packages(tree: Tree) -> Packages:
     Where there are several, it is the one that installs the system: on an IPS system, there is no more in the
     SVR4 database than what a vendor brought.
     """
-    from partialroot.source.packages import dpkg, ips, svr4
+    from partialroot.source.packages import dpkg
 
     if tree.resolve(dpkg.STATUS).node is not None:
         return dpkg.Dpkg(tree)
+    from partialroot.source.packages import ips, svr4  # only a source of illumos is worth their import
+
     if tree.resolve(ips.INSTALLED).node is not None:
         return ips.Ips(tree)
     if tree.resolve(svr4.CONTENTS).node is not None:
