@@ -228,6 +228,7 @@ NEEDS: dict[str, Need] = {
     "dpkg": Need(_command("dpkg-query", "--search", "/usr/bin/env"), "Run on Debian"),
     "runc": Need(_runc, "runc"),
     "bwrap": Need(_command("bwrap", "--ro-bind", "/", "/", "--unshare-pid", "true"), "bubblewrap"),
+    "sshd": Need(_command("sh", "-c", "test -x /usr/sbin/sshd && ssh -V"), "openssh-server"),
     "solaris_zone": Need(_solaris_zone, "ansible"),
     "setpriv": Need(_command("setpriv", "--bounding-set", "-sys_admin", "true"), "util-linux"),
     "capsh": Need(_command("capsh", "--drop=cap_sys_admin", "--", "-c", "true"), "libcap2-bin"),
