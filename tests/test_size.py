@@ -189,6 +189,15 @@ def test_what_was_moved_to_be_private_still_brings_what_it_needs() -> None:
     assert [*Because(things, reasons).below(home)] == ["/usr/lib/libz.so"]
 
 
+def test_a_profile_in_a_directory_of_that_name_is_no_path_of_the_zone() -> None:
+    things = [thing(path, 0, 0, False) for path in ("/root/a", "/b")]
+    things.append(Thing(record("/root", type=FileType.DIR, sha256=None, identity=None), Layer.PRIVATE))
+    why = (Reason("file", "/root/app.toml:1"),)
+    because = Because(things, {one.record.path: why for one in things}, merged=RootPath("/root"))
+    assert because.total("/root").files == 1
+    assert sorted(because.below("/root/app.toml:1")) == ["/b", "/root"]
+
+
 # --- the commands -------------------------------------------------------------------------------------
 
 

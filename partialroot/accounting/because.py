@@ -123,9 +123,10 @@ class Because:
 
     def _origin(self, origin: str) -> int:
         """Return the node of a reason: a path, where it was moved to be private, or a place in a profile."""
-        moved = private_home(RootPath(origin)) if origin.startswith("/") else None
-        if origin not in self._paths and moved in self._paths:
-            return self._node(str(moved))
+        if origin in self._paths:
+            return self._node(origin)
+        if origin.startswith("/") and (moved := private_home(RootPath(origin))) in self._paths:
+            return self._node(moved)
         is_new = origin not in self._numbers
         node = self._node(origin)
         if is_new and node != _TOP:
@@ -134,7 +135,7 @@ class Because:
 
     def _node(self, name: str) -> int:
         """Return the node of a name, made if there is none yet."""
-        if self._merged is not None and name.startswith("/") and RootPath(name).is_below(self._merged):
+        if self._merged is not None and name in self._paths and RootPath(name).is_below(self._merged):
             name = self._merged
         if name not in self._numbers:
             self._numbers[name] = self._append(name)
