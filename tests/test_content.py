@@ -12,7 +12,7 @@ from needs import needs
 from partialroot.errors import SourceError
 from partialroot.model import Content, FileType, Node
 from partialroot.paths import ROOT, RootPath
-from partialroot.source import content, memory
+from partialroot.source import content, halves, memory
 from partialroot.source.content import measure
 from partialroot.source.memory import Memory
 from partialroot.source.tree import Tree
@@ -179,7 +179,41 @@ def test_files_that_are_replaced_or_vanish_before(tmp_path: Path) -> None:
         measure(tree, before)
 
 
+@pytest.fixture(params=["alone", "in two processes"])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure alone, or in two processes however few files there are."""
+    monkeypatch.setattr(halves, "is_useful", lambda: True)
+    monkeypatch.setattr(content, "_MANY", 10**6 if request.param == "alone" else 0)
+
+
+@pytest.mark.usefixtures("processes")
+def test_in_one_process_or_two(tmp_path: Path, database: Path) -> None:
+    make(tmp_path, 51)
+    first = run(Tree(tmp_path), database)
+    assert first == {
+        path: Content(hashlib.sha256(tree_data(tmp_path, path)).hexdigest())
+        for path, _ in files(Tree(tmp_path))
+    }
+    assert run(Blind(tmp_path), database) == first
+
+
+def tree_data(root: Path, path: RootPath) -> bytes:
+    return (root / path.relative).read_bytes()
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_change_is_noticed_in_either_process(tmp_path: Path, number: int) -> None:
+    tree = make(tmp_path, 6)
+    before = files(tree)
+    (tmp_path / f"file{number}").write_bytes(b"changed")
+    with pytest.raises(SourceError, match="changed while it was read") as caught:
+        measure(tree, before)
+    assert caught.value.path == f"/file{number}"
+
+
 @needs("root")
+@pytest.mark.usefixtures("processes")
 def test_files_that_may_not_be_read_are_left_out(scratch: Path) -> None:
     tree = make(scratch, 2)
     scratch.chmod(0o755)

@@ -8,10 +8,10 @@ the system, and what is opened must be the inode that lstat(2) saw before.
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from posixpath import normpath
+from types import TracebackType
 from typing import NamedTuple
 
 from partialroot import globs
@@ -143,16 +143,9 @@ class Tree:
             raise SourceError("was replaced while it was read", path=path, hint="run the command again")
         return descriptor
 
-    @contextmanager
-    def opened(self, path: RootPath, node: Node) -> Iterator[int]:
-        """Yield what :meth:`open_node` returns, and close it; failing reads are SourceErrors."""
-        descriptor = self.open_node(path, node)
-        try:
-            yield descriptor
-        except OSError as error:
-            raise SourceError(f"cannot be read: {error.strerror}", path=path) from None
-        finally:
-            os.close(descriptor)
+    def opened(self, path: RootPath, node: Node) -> "_Opened":
+        """Yield, as a context manager, what :meth:`open_node` returns; failing reads are SourceErrors."""
+        return _Opened(self, path, node)
 
     def read(self, path: RootPath, limit: int = 1 << 20) -> bytes:
         """Return the content of the file that ``path`` leads to; SourceError above ``limit`` bytes."""
@@ -337,6 +330,26 @@ class Tree:
             return os.open(self._host(path), _OPEN | _NOATIME)
         except PermissionError:
             return os.open(self._host(path), _OPEN)
+
+
+class _Opened:
+    """A file that is open for a while."""
+
+    __slots__ = ("_descriptor", "_node", "_path", "_tree")
+
+    def __init__(self, tree: Tree, path: RootPath, node: Node) -> None:
+        self._tree, self._path, self._node = tree, path, node
+
+    def __enter__(self) -> int:
+        self._descriptor = self._tree.open_node(self._path, self._node)
+        return self._descriptor
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+        if isinstance(error, OSError):
+            raise SourceError(f"cannot be read: {error.strerror}", path=self._path) from None
 
 
 def _unfollowed(here: RootPath, todo: list[str]) -> RootPath:

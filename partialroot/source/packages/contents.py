@@ -104,6 +104,18 @@ def parse(line: str, where: str) -> Entry:
         raise SourceError(f"a line cannot be understood: {line[:80]!r}", path=where) from None
 
 
+def packages(line: str, where: str) -> tuple[str, ...]:
+    """Return the packages of a line, whatever else it says. Raises SourceError, naming the file ``where``."""
+    words = _BLANKS.split(line.rstrip(" \t"))
+    count = _FIELDS.get(words[1], len(words)) if len(words) > 1 else 0
+    try:
+        if len(words) < count + 2:
+            raise ValueError
+        return tuple(map(_package, words[count + 2 :]))
+    except ValueError:
+        raise SourceError(f"a line cannot be understood: {line[:80]!r}", path=where) from None
+
+
 def _fields(kind: str, words: list[str]) -> tuple[Any, ...]:
     """Return what stands between the type and the packages; a device's numbers are not kept."""
     category, *rest = words or ["none"]

@@ -7,7 +7,7 @@ from partialroot.errors import PartialRootError, SourceError
 from partialroot.model import FileType
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.packages.base import About, NoPackages, Recorded, Version
-from partialroot.source.packages.contents import Entry, index, merge, parse
+from partialroot.source.packages.contents import Entry, index, merge, packages, parse
 from partialroot.source.packages.overlays import Overlays
 from partialroot.source.packages.spellings import Spellings, linked
 from partialroot.source.packages.zap import ZapCatalogs
@@ -26,7 +26,7 @@ _LIBRARY_DIRECTORIES = tuple(
     RootPath(one) for one in ("/lib", "/usr/lib", "/lib/amd64", "/usr/lib/amd64", "/usr/lib/security")
 )
 
-_MOST_SEARCHES = 32  # as long as reading every line's fields takes
+_MOST_SEARCHES = 32  # as long as it takes to read the packages of every line
 
 
 class Svr4(NoPackages):
@@ -70,10 +70,9 @@ class Svr4(NoPackages):
     def _by_package(self) -> dict[str, list[str]]:
         """The paths of each package."""
         found: dict[str, list[str]] = {}
-        for line in self._lines.values():
-            entry = self._parse(line)
-            for package in entry.packages:
-                found.setdefault(package, []).append(entry.path)
+        for path, line in self._lines.items():
+            for package in packages(line, CONTENTS):
+                found.setdefault(package, []).append(path)
         return found
 
     def group(self, name: str) -> tuple[str, ...] | None:

@@ -1,0 +1,109 @@
+"""Work in two processes: the same results, the same errors, and no process that stays."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from partialroot.errors import SourceError
+from partialroot.source import halves
+from partialroot.source.halves import halved
+
+HERE = os.getpid()
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays() -> Iterator[None]:
+    yield
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def squares(items: Sequence[int]) -> list[int]:
+    return [one * one for one in items]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(-1000, 1000), max_size=30))
+def test_results_are_in_the_order_of_the_items(items: list[int]) -> None:
+    assert halved(squares, items) == squares(items)
+
+
+def test_each_process_does_half() -> None:
+    pids = halved(lambda items: [os.getpid()] * len(items), range(10))
+    assert pids[::2] == [os.getpid()] * 5
+    assert len(set(pids[1::2])) == 1
+    assert pids[1] != os.getpid()
+
+
+def test_more_than_a_pipe_holds() -> None:
+    assert halved(lambda items: [b"x" * 100_000 for _ in items], range(20)) == [b"x" * 100_000] * 20
+
+
+def raising(items: Sequence[int]) -> list[int]:
+    if 7 in items:
+        raise SourceError("seven")
+    return list(items)
+
+
+@pytest.mark.parametrize("items", [[7, 1, 2], [1, 7, 2]], ids=["ours", "theirs"])
+def test_an_error_is_the_one_of_the_work(items: list[int]) -> None:
+    with pytest.raises(SourceError, match="seven"):
+        halved(raising, items)
+
+
+def only_there(action: Callable[[], object]) -> Callable[[Sequence[int]], list[object]]:
+    """Return work that does something in the second process alone."""
+    here = os.getpid()
+    return lambda items: [action() if os.getpid() != here else one for one in items]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        pytest.param(lambda: os.kill(os.getpid(), signal.SIGKILL), id="killed"),
+        pytest.param(lambda: os._exit(0), id="ends without an answer"),
+        pytest.param(lambda: 1 / 0, id="fails"),
+        pytest.param(object, id="nothing that marshal knows"),
+    ],
+)
+def test_what_goes_wrong_there_is_done_here(action: Callable[[], object]) -> None:
+    assert halved(only_there(action), range(9)) == list(range(9))
+
+
+def test_interrupted() -> None:
+    def work(items: Sequence[int]) -> list[int]:
+        if os.getpid() == HERE:
+            raise KeyboardInterrupt
+        signal.pause()
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        halved(work, range(4))
+
+
+def test_not_beside_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert halves.is_useful()
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    other.start()
+    try:
+        assert not halves.is_useful()
+    finally:
+        ended.set()
+        other.join()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    assert not halves.is_useful()
+
+
+def test_what_a_process_prints_is_printed_once(tmp_path: Path) -> None:
+    with open(tmp_path / "out", "w") as out:
+        out.write("buffered")
+        halved(squares, range(4))
+    assert (tmp_path / "out").read_text() == "buffered"
