@@ -25,7 +25,7 @@ from partialroot.profiles.compose import compose
 from partialroot.profiles.edits import apply_edit
 from partialroot.profiles.toml import parse_profile
 from partialroot.source import accounts
-from partialroot.source.packages import actions, contents, svr4
+from partialroot.source.packages import actions, contents, licences, svr4
 from partialroot.source.packages.base import Packages
 from partialroot.source.packages.dpkg import Dpkg
 from partialroot.source.packages.ips import Ips
@@ -109,6 +109,13 @@ link path=sbin/sh target="../usr/bin/i86/ksh93" facet.doc=true
 dir path='etc' group=sys owner=root mode=0755 \\
     variant.opensolaris.zone=global variant.opensolaris.zone=nonglobal
 """
+COPYRIGHT = """\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: *
+License: GPL-2+ or Artistic, and Expat
+ On Debian systems, see /usr/share/common-licenses/GPL-2.
+"""
 CONTENTS = """\
 /etc d none 0755 root sys SUNWcs *TRIBpackage-svr4:none
 /usr/bin/login f none 4555 root bin 30732 44241 1700000000 SUNWcs
@@ -182,6 +189,9 @@ def _texts() -> Iterator[Target]:
     yield Target(
         "passwd", [PASSWD.encode(), GROUP.encode()], _read_accounts, (b":", b"::::::", b"4294967295")
     )
+    words = (b" or ", b" and ", b"GPL-2+", b"License:", b" " * 9999)
+    copyrights = [COPYRIGHT.encode(), b"see /usr/share/common-licenses/GPL-2.\n"]
+    yield Target("copyright", copyrights, lambda data: licences.of_copyright(_text(data)), words)
     yield Target("ips manifest", [MANIFEST.encode()], lambda data: list(actions.manifest(_text(data), "m")))
     yield Target("svr4 contents", [CONTENTS.encode()], _read_contents, (b" f none", b"=", b" s ", b" ? "))
     yield Target("svr4 log", [LOG.encode()], _read_log, (b"\n+/", b"\n-/", b"\n=/"))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from partialroot.source.packages import spdx
 
 _DEP5 = re.compile(r"\s*Format(-Specification)?:", re.IGNORECASE)
-_LICENCE = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_LICENCE = re.compile(r"^License:(.*)$", re.IGNORECASE | re.MULTILINE)
 _COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9][A-Za-z0-9.+-]*)")
 _WORDS = re.compile(r"\S+")
 
@@ -31,7 +31,8 @@ class Licence(NamedTuple):
 def of_copyright(text: str) -> tuple[Licence, ...]:
     """Return the licences that a Debian copyright file names, sorted by name."""
     if _DEP5.match(text):
-        return tuple(map(Licence.named, sorted(set(_LICENCE.findall(text)))))
+        names = {name.strip() for name in _LICENCE.findall(text)}
+        return tuple(map(Licence.named, sorted(names - {""})))
     # Prose says beside the reference whether later versions are meant as well: the name alone is no SPDX id.
     names = {name.rstrip(".") for name in _COMMON.findall(text)}
     return tuple(Licence(name) for name in sorted(names))
