@@ -251,11 +251,18 @@ def test_a_zone_runs_restarts_and_goes(controller: Controller, first: First) -> 
     assert again.changed("alpha") == []
 
     (controller.place / "page.toml").write_text(PAGE.replace("hello", "welcome"))
-    refused = controller.play(*ONE, *NOT_THE_TOOL, zones=[web("booted"), PLAIN], code=2)
-    said, other = refused.zones("alpha")
-    assert (said["failed"], said["kind"], other["changed"]) == (True, "busy", False)
+    zones = [web("booted"), zone("web", state="refreshed")]
+    refused = controller.play("--diff", *ONE, *NOT_THE_TOOL, zones=zones, code=2)
+    said, staged = refused.zones("alpha")
+    assert (said["failed"], said["kind"], said["changed"]) == (True, "busy", False)
     assert said["hint"] == f"partialroot halt {said['zonepath']}"
     assert re.search(f"the zone is running: process [0-9]+[.] Hint: {said['hint']}$", said["msg"])
+    assert (staged["changed"], staged["staged"], staged["paths"]["modified"]) == (
+        True,
+        True,
+        ["/srv/index.html"],
+    )
+    assert staged["diff"]["before"] == "/srv/index.html as it was\n"
     restarted = controller.play(*ONE, *ONLY_ZONES, zones=[web("booted", restart=True)])
     assert page_of(controller.hosts[0], restarted.zones("alpha")[0]["address"]) == "welcome from alpha\n"
 
