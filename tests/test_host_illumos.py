@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partialroot.errors import ConflictError, PartialRootError, SourceError
-from partialroot.host.illumos import bootenvs, mnttab, zonelist
+from partialroot.host.illumos import bootenvs, mnttab, zoneattrs, zonelist
 from partialroot.host.illumos.bootenvs import Kin, by_kinship
 from partialroot.host.illumos.datasets import Datasets
 from partialroot.host.illumos.zfs import Zfs
@@ -180,3 +180,44 @@ def test_a_hundred_roots_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     marks = "p/web/ROOT\tfilesystem\t-\t1\tlegacy\ton\n"
     with pytest.raises(ConflictError, match="100 roots"):
         Datasets(Path("/z/web"), Asked("", marks, listed)).create()
+
+
+# --- attributes of a zone -----------------------------------------------------------------------------
+
+EXPORTED = """\
+create -b
+set zonepath=/export/zones/web
+set brand=partial-root
+set autoboot=false
+set ip-type=shared
+add net
+set address=192.0.2.7/24
+set physical=e1000g0
+end
+add attr
+set name=libc-must-match
+set type=boolean
+set value=true
+end
+add attr
+set name="comment"
+set type="string"
+set value="a zone; of mine"
+end
+"""
+
+
+def test_attributes_are_those_of_attr_resources() -> None:
+    """Quoted or not, as versions of zonecfg differ; nothing of other resources."""
+    assert zoneattrs.parse(EXPORTED) == {"libc-must-match": "true", "comment": "a zone; of mine"}
+    assert zoneattrs.parse("create -b\nset zonepath=/x\n") == {}
+
+
+@given(st.text())
+def test_any_export_has_attributes_or_none(text: str) -> None:
+    assert isinstance(zoneattrs.parse(text), dict)
+
+
+def test_zonecfg_is_asked_plainly() -> None:
+    answers = {("/usr/sbin/zonecfg", "-z", "web", "export"): EXPORTED}
+    assert zoneattrs.read(lambda *words: answers[words], "web")["libc-must-match"] == "true"
