@@ -120,7 +120,7 @@ class Place:
     def look_at_store(self) -> list[str]:
         if not self.store.exists():
             return []
-        lines = dump(self.store, times=False, skip=("/locks", "/memory", "/memory.new"))
+        lines = dump(self.store, times=False, skip=("/locks", "/memory", "/memory.new", "/settled"))
         before = [path.relative_to(self.store) for path in self.store.glob("previous/*/receipt.json")]
         lines = _without(lines, "/", *(f"/{part}" for part in PARTS), *(f"/{path}" for path in before))
         return [*lines, *(line for path in before for line in _untimed(self.store / path))]

@@ -16,6 +16,7 @@ from partialroot.errors import ZonepathError
 from partialroot.model import Finding, Method
 from partialroot.zone import audit as module
 from partialroot.zone.audit import audit
+from partialroot.zone.store import PARTS
 
 __all__ = ["make_zone", "scratch", "zone"]  # fixtures
 
@@ -223,7 +224,7 @@ def test_an_image_that_cannot_be_read_is_a_finding(zone: Ready) -> None:
 
 # --- places -------------------------------------------------------------------------------------------
 
-PLACES = ["zone", "store", "store/zones", "store/images", "store/locks", "store/journal", "store/previous"]
+PLACES = ["zone", "store", *(f"store/{part}" for part in PARTS)]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -21,6 +21,7 @@ LAYERS = [
     ["paths"],
     ["globs"],
     ["model"],
+    ["observed"],
     ["profiles"],
     ["source"],
     ["closure"],

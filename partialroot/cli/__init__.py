@@ -21,7 +21,8 @@ MODULES = {
         "looking": ("explain", "status", "verify", "audit", "doctor"),
         "learning": ("learn",),
         "exporting": ("export",),
-        "refreshing": ("refresh", "rollback", "prune"),
+        "settling": ("refresh",),
+        "refreshing": ("rollback", "prune"),
         "operating": ("mount", "unmount", "boot", "halt"),
     }.items()
     for verb in verbs

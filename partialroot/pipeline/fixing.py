@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from partialroot import observed
 from partialroot.model import Entry, Fragment, Selection
 from partialroot.plan.fixes import with_fixes
 from partialroot.source.tree import Tree
@@ -23,6 +24,8 @@ def fix(
     scripts = [one for one in fragments if one.fix is not None]
     if not scripts:
         return selection
+    if observed.current:
+        observed.current.spoil()
     with stage(selection.entries, lambda entry: _content(entry, tree)) as place:
         before = place.listing()
         said = place.run(scripts, unconfined=unconfined)

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from partialroot.errors import BusyError, PartialRootError, StoreError
 from partialroot.model import Receipt, Request
+from partialroot.observed import Watch, watching
 from partialroot.pipeline.batches import Tell, do_all, ignore
 from partialroot.pipeline.comparing import Comparison, manifest_of
 from partialroot.pipeline.grouping import Asked, Planner
 from partialroot.pipeline.planning import Planned
+from partialroot.pipeline.settling import Settling
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.staging import stage, unstage
 from partialroot.pipeline.zones import (
@@ -22,6 +24,7 @@ from partialroot.pipeline.zones import (
     config_of,
     each,
     is_branded,
+    mounter_of,
     need_receipt,
     opened,
     refuse_branded,
@@ -32,8 +35,9 @@ from partialroot.zone import apply, difference, journal
 from partialroot.zone.batch import Job
 from partialroot.zone.change import Brought, Change
 from partialroot.zone.difference import Difference
+from partialroot.zone.settled import Settled, sweep
 from partialroot.zone.site import Site
-from partialroot.zone.store import Store
+from partialroot.zone.store import Store, zone_key
 
 
 class Refreshed(NamedTuple):
@@ -54,16 +58,24 @@ class How(NamedTuple):
 
 def refresh(store: Path, zonepaths: Sequence[str], how: How = How()) -> tuple[Outcome[Refreshed], ...]:  # noqa: B008
     """Bring zones to what their receipts ask for, of the source as it is now; or only tell what that is."""
-    asked = each(zonepaths, lambda one: Outcome(one, _request(Path(one))))
+    quick = Settled(str(store))
+    done = {one: Outcome(one, found) for one in zonepaths if (found := settled(quick, one))}
+    asked = each([one for one in zonepaths if one not in done], lambda one: Outcome(one, _request(Path(one))))
     groups: dict[Request, dict[str, Asked]] = {}
     for zonepath, request in ((one.zonepath, one.value) for one in asked):
         if request is not None:
             common = request._replace(profiles=(), parameters=())
             groups.setdefault(common, {})[zonepath] = _asked(request)
-    done = {one.zonepath: Outcome[Refreshed](one.zonepath, error=one.error) for one in asked}
+    done.update((one.zonepath, Outcome[Refreshed](one.zonepath, error=one.error)) for one in asked)
     for common, zones in groups.items():
         done.update((one.zonepath, one) for one in _refresh_all(store, common, zones, how))
-    return tuple(done[one.zonepath] for one in asked)
+    return tuple(done[zonepath] for zonepath in zonepaths)
+
+
+def settled(quick: Settled, zonepath: str) -> Refreshed | None:
+    """Return that there is nothing to do to a zone, if that can be told without a plan."""
+    digest = quick.digest(zonepath, zone_key(Path(zonepath)))
+    return None if digest is None else Refreshed(False, False, Brought((*digest, *digest), (), (), (), ()))
 
 
 def _request(zonepath: Path) -> Request:
@@ -82,12 +94,13 @@ def _refresh_all(
     if common.is_from_tarball:
         return each(zones, lambda one: Outcome(one, _nothing(need_receipt(Path(one)))))
     try:
-        with reading(Options.again(common, store)) as options:
-            group = _Group(store, common, zones, Planner(options, [(Path(one), zones[one]) for one in zones]))
+        with watching() as watch, reading(Options.again(common, store)) as options:
+            planner = Planner(options, [(Path(one), zones[one]) for one in zones])
+            group = _Group(store, common, zones, planner, watch)
             if how.dry_run:
                 return each(zones, group.show)
             first = {asked.profiles: zonepath for zonepath, asked in zones.items()}.values()
-            return do_all(
+            done = do_all(
                 group.store,
                 list(zones),
                 group.refresh,
@@ -95,6 +108,8 @@ def _refresh_all(
                 first=tuple(first),
                 tell=how.tell,
             )
+            sweep(str(store))
+            return done
     except PartialRootError as error:
         return [Outcome[Refreshed](one, error=error) for one in zones]
 
@@ -102,12 +117,15 @@ def _refresh_all(
 class _Group:
     """Zones that one planner is for, with what is asked of each."""
 
-    def __init__(self, store: Path, common: Request, zones: dict[str, Asked], planner: Planner) -> None:
+    def __init__(
+        self, store: Path, common: Request, zones: dict[str, Asked], planner: Planner, watch: Watch
+    ) -> None:
         if not store.is_dir():
             raise StoreError("there is no store", path=str(store), hint="--store DIR names it")
         self.store = Store(store)
         self._common, self._zones, self._planner = common, zones, planner
         self._comparisons: dict[object, Comparison] = {}
+        self._settling = Settling(self.store, watch)
 
     def show(self, zonepath: str) -> Outcome[Refreshed]:
         """Tell what a refresh would do, without any effect."""
@@ -116,8 +134,11 @@ class _Group:
         if journal.is_under_way(self.store.root, path):
             raise BusyError("work on it was interrupted, or is under way", path=zonepath)
         old = self._receipt(path)
-        found = self._needed(Site(self.store, path, None, planned.lost_owners), planned, old)
-        return Outcome(zonepath, Refreshed(True, _lives(path), found) if found else _nothing(old))
+        site = Site(self.store, path, mounter_of(planned.plan.platform), planned.lost_owners)
+        found = self._needed(site, planned, old)
+        if found is None:
+            return Outcome(zonepath, _nothing(old)._replace(changed=_lacks_mounts(site, old)))
+        return Outcome(zonepath, Refreshed(True, _lives(path), found))
 
     def refresh(self, zonepath: str, shared: Shared) -> Job[Outcome[Refreshed]]:
         """Bring a zone to its plan, or stage that."""
@@ -134,6 +155,7 @@ class _Group:
                 config = config_of(planned.plan, path, old.request.hostname)
                 changed = yield from apply.updating(planned.plan, site, old.request, config, old, _name)
             unstage(site)
+            self._settling.note(site, planned.plan, need_receipt(path) if changed else old)
             return Outcome(zonepath, Refreshed(changed, False, found or _nothing(old).brought), notes=notes)
 
     def _refresh_branded(self, zonepath: Path) -> Outcome[Refreshed]:

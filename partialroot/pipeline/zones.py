@@ -98,7 +98,7 @@ def opened(
     zones have something ``shared``.
     """
     with store.lock_zone(zonepath):
-        mounter = _mounter(platform or _platform_of(zonepath), shared)
+        mounter = mounter_of(platform or _platform_of(zonepath), shared)
         site = Site(store, zonepath, mounter, lost_owners, shared.images if shared else None)
         note = apply.recover(site)
         try:
@@ -109,7 +109,7 @@ def opened(
             raise
 
 
-def _mounter(platform: str, shared: Shared | None) -> Mounter | None:
+def mounter_of(platform: str, shared: Shared | None = None) -> Mounter | None:
     """On illumos nothing may be mounted below a zone's root while it is down: zone_create refuses that."""
     if platform != "linux" or is_illumos():
         return None

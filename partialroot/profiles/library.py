@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from partialroot import observed
 from partialroot.errors import ProfileError
 from partialroot.model import Profile
 from partialroot.profiles import mvi
@@ -95,6 +96,8 @@ class Library:
     def _files(self) -> dict[str, Path]:
         """Return the file of each name; in mvi's notation, the path that its files begin with."""
         files: dict[str, Path] = {}
+        for directory in self._directories:
+            _note_names(directory)
         for directory in filter(os.path.isdir, self._directories):
             for file in sorted(directory.glob(f"*{_SUFFIX}")):
                 files.setdefault(file.stem, file)
@@ -122,8 +125,23 @@ class Library:
         return parse_profile(text, name, file.name)._replace(where=str(file))
 
 
+def _note_names(directory: Path) -> None:
+    """Note what is in a directory of profiles: one that appears there may be taken instead of another."""
+    if observed.current:
+        before = observed.times(str(directory))
+        names = os.listdir(directory) if os.path.isdir(directory) else ()
+        observed.current.names(str(directory), names, before)
+
+
 def read_text(file: Path, *, trusted: bool) -> str:
     """Return the text of a profile's file, whatever it is: never blocks, never more than is allowed."""
+    if observed.current:
+        for path in (
+            file,
+            file.parent,
+            Path(os.path.realpath(file)).parent,
+        ):  # whose owners are asked for, too
+            observed.current.file(str(path))
     try:
         with os.fdopen(os.open(file, _OPEN), "rb") as stream:
             status = os.fstat(stream.fileno())

@@ -14,7 +14,7 @@ from posixpath import normpath
 from types import TracebackType
 from typing import NamedTuple
 
-from partialroot import globs
+from partialroot import globs, observed
 from partialroot.errors import SourceError
 from partialroot.model import NOTHING, FileType, Node
 from partialroot.paths import ROOT, RootPath
@@ -62,6 +62,8 @@ class Tree:
         real = os.path.realpath(root)
         if not os.path.isdir(real):
             raise SourceError("the source is not a directory", path=str(root))
+        if observed.current:
+            observed.current.root(str(root), real)
         self.root = Path(real)
         self.hidden = frozenset(hidden)
         self.views = views
@@ -245,8 +247,16 @@ class Tree:
 
     def _entries(self, path: RootPath) -> list["os.DirEntry[str]"]:
         """Return the sorted entries of the canonical directory ``path``."""
+        place = self._prefix + path
+        before = observed.times(place) if observed.current else []
+        found = self._scan(place, path)
+        if observed.current:
+            observed.current.names(place, (entry.name for entry in found), before)
+        return found
+
+    def _scan(self, place: str, path: RootPath) -> list["os.DirEntry[str]"]:
         try:
-            with os.scandir(self._prefix + path) as entries:
+            with os.scandir(place) as entries:
                 return sorted(entries, key=attrgetter("name"))
         except PermissionError:
             self.unreadable.add(path)
@@ -261,10 +271,14 @@ class Tree:
         if path in self.views:
             return self._node(path)
         try:
-            return _node(entry.stat(follow_symlinks=False), entry.path)
+            found = entry.stat(follow_symlinks=False)
+            node = _node(found, entry.path)
         except OSError as error:
             self._note_absent(path, error)
             return None
+        if observed.current:
+            observed.current.node(entry.path, found, node.target)
+        return node
 
     def _node(self, path: str) -> Node | None:
         """Return what is at a canonical path, asking the system once."""
@@ -273,14 +287,17 @@ class Tree:
         except KeyError:
             pass
         place = self._host(path)
-        node = None
+        node = found = None
         try:
-            node = _node(os.lstat(place), place)
+            found = os.lstat(place)
+            node = _node(found, place)
         except OSError as error:
             self._note_absent(RootPath(path), error)
         except ValueError:  # a NUL, or a surrogate that stands for no byte: no file has such a name
             pass
         self._nodes[path] = node
+        if observed.current:
+            observed.current.node(place, found, node and node.target)
         return node
 
     def _note_absent(self, path: RootPath, error: OSError) -> None:

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from partialroot.errors import BusyError, PartialRootError
-from partialroot.zone import durable, fs, image, journal, previous
+from partialroot.zone import durable, fs, image, journal, previous, settled
 from partialroot.zone.binds import Mounter
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.journal import Intent, Stamp, Step, Touched
 from partialroot.zone.receipt import NAME as RECEIPT
 from partialroot.zone.removal import refuse_undeletable, remove
-from partialroot.zone.store import Registered, Store
+from partialroot.zone.store import Registered, Store, zone_key
 from partialroot.zone.zonepath import WORK_NAMES
 
 NEW, OLD = WORK_NAMES
@@ -241,6 +241,7 @@ def finish(store: Store, intents: Sequence[Intent]) -> None:
     for intent in gone:
         store.unregister(Path(intent.zonepath))
         previous.forget(store, Path(intent.zonepath))
+        settled.forget(store.root, zone_key(Path(intent.zonepath)))
     _bequeath(store, {path for intent in gone for path in _remove_directories(intent)})
     for intent in stay:
         previous.adopt(store, Path(intent.zonepath))

@@ -1,0 +1,237 @@
+"""Zones that were as their plans say, and all that this follows from: to tell quickly that nothing is to do.
+
+::
+
+    STORE/settled/KEY              a zone: how its own files were, and which of the others it follows from
+    STORE/settled/image-KEY        an image: how its files were
+    STORE/settled/observed-NAME    what plans were made from (module observed)
+
+Nothing depends on these files: where one is missing, damaged or out of date, a plan is made anew. That goes
+for a power cut, too, so they are not synced. What is compared are times, sizes and inodes, never contents.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from partialroot import observed
+from partialroot.zone import fs
+from partialroot.zone.dirs import Dirs
+
+PART = "settled"
+OBSERVED = "observed-"
+OWN = ("receipt.json", "config.json", "image", "root")
+
+
+class Zone(NamedTuple):
+    """A zone by its path and the key of its files in the store, with its image and what is mounted of it.
+
+    ``places`` are the paths of its entries in the root.
+    """
+
+    zonepath: str
+    key: str
+    image: str | None
+    image_key: str
+    digest: str | None
+    tops: tuple[str, ...]
+    places: tuple[str, ...]
+
+
+# --- asking -------------------------------------------------------------------------------------------
+
+
+class Settled:
+    """What one command finds out; what zones have in common is looked at once."""
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._known: dict[str, bool] = {}
+
+    def digest(self, zonepath: str, key: str) -> tuple[str | None] | None:
+        """Return the digest of a zone's image if a refresh has nothing to do; None if that must be looked at.
+
+        Nothing is locked: a change that is under way has its journal, or ends after this was asked.
+        """
+        try:
+            zone = self._read(key)
+            if (
+                zone is None
+                or zone["zonepath"] != zonepath
+                or os.path.lexists(f"{self._store}/journal/{key}")
+            ):
+                return None
+            is_settled = (
+                zone["state"] == _state(self._store, zonepath, key, zone["places"])
+                and _is_mounted(zonepath, zone["image"], zone["tops"])
+                and (zone["image"] is None or self._once(zone["image_key"], self._is_image_settled, zone))
+                and self._once(zone["observed"], self._is_unchanged, zone)
+            )
+            return (zone["digest"],) if is_settled else None
+        except (OSError, *observed.DAMAGED):
+            return None
+
+    def _once(self, name: str, ask: Callable[[Mapping[str, Any]], bool], zone: Mapping[str, Any]) -> bool:
+        if name not in self._known:
+            self._known[name] = ask(zone)
+        return self._known[name]
+
+    def _is_image_settled(self, zone: Mapping[str, Any]) -> bool:
+        image = self._read(f"image-{zone['image_key']}")
+        return image is not None and image["state"] == _state_of_image(zone["image"], image["places"])
+
+    def _is_unchanged(self, zone: Mapping[str, Any]) -> bool:
+        name = OBSERVED + str(zone["observed"])
+        document = self._read(name)
+        if document is None:
+            return False
+        holds, is_newer = observed.holds(document)
+        if holds and is_newer:
+            with suppress(OSError):
+                _write(self._store, name, document)
+        return holds
+
+    def _read(self, name: str) -> Any:
+        try:
+            with open(f"{self._store}/{PART}/{name}", "rb") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return None
+
+
+# --- noting -------------------------------------------------------------------------------------------
+
+
+class Notes:
+    """Notes what one command leaves settled; what zones have in common is written once."""
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._written: set[str] = set()
+
+    def add(
+        self, zone: Zone, observations: Mapping[str, Any], image_places: Callable[[], Iterable[str]]
+    ) -> None:
+        """Note that a zone is as its plan says, which follows from ``observations``.
+
+        ``image_places`` tells the paths in its image. Where it cannot be written, it is not noted.
+        """
+        name = observed.name_of(observations)
+        with suppress(OSError):
+            self._once(OBSERVED + name, lambda: observations)
+            if zone.image:
+                image = zone.image
+                self._once(f"image-{zone.image_key}", lambda: _about_image(image, image_places()))
+            state = _state(self._store, zone.zonepath, zone.key, zone.places)
+            _write(self._store, zone.key, {**zone._asdict(), "state": state, "observed": name})
+
+    def _once(self, name: str, make: Callable[[], Mapping[str, Any]]) -> None:
+        if name not in self._written:
+            _write(self._store, name, make())
+            self._written.add(name)
+
+
+def _about_image(image: str, places: Iterable[str]) -> Mapping[str, Any]:
+    every = list(places)
+    return {"places": every, "state": _state_of_image(image, every)}
+
+
+def forget(store: Path, key: str) -> None:
+    """Forget a zone."""
+    with _opened(str(store)) as at:
+        fs.discard(at, key)
+
+
+def sweep(store: str) -> None:
+    """Remove observations that no zone follows from any more."""
+    place = f"{store}/{PART}"
+    names = set(os.listdir(place))
+    kept = {f"{OBSERVED}{zone.get('observed')}" for zone in _zones(place, names)}
+    with _opened(store) as at, suppress(OSError):
+        for name in names:
+            if name.startswith(OBSERVED) and name not in kept:
+                fs.discard(at, name)
+
+
+def _zones(place: str, names: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+    for name in names:
+        if "-" not in name:
+            with suppress(OSError, *observed.DAMAGED), open(f"{place}/{name}", "rb") as file:
+                yield json.load(file)
+
+
+def _write(store: str, name: str, document: Mapping[str, Any]) -> None:
+    with _opened(store) as at:
+        beside = fs.create_beside(at, name, json.dumps(document, separators=(",", ":")).encode())
+        fs.rename(at, beside, at, name)
+
+
+@contextmanager
+def _opened(store: str) -> Iterator[int]:
+    at = os.open(f"{store}/{PART}", fs.DIRECTORY)
+    try:
+        yield at
+    finally:
+        os.close(at)
+
+
+# --- how things are -----------------------------------------------------------------------------------
+
+
+def _state(store: str, zonepath: str, key: str, places: Iterable[str]) -> str:
+    """Return how a zone's own files, and its entry in the register, are by all that lstat(2) says."""
+    top = os.open(zonepath, fs.DIRECTORY)
+    try:
+        with Dirs(top) as dirs:
+            own = [_status(dirs, f"/{name}", ctime=True) for name in OWN]
+            inside = [_status(dirs, f"/root{place}", ctime=True) for place in places]
+    finally:
+        os.close(top)
+    entry = os.lstat(f"{store}/zones/{key}")
+    return _digest([own, inside, [entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns]])
+
+
+def _state_of_image(image: str, places: Iterable[str]) -> str:
+    """Return how an image's files are; a change of their links is none."""
+    top = os.open(image, fs.DIRECTORY)
+    try:
+        with Dirs(top) as dirs:
+            return _digest([_status(dirs, place, ctime=False) for place in ("/manifest.json", *places)])
+    finally:
+        os.close(top)
+
+
+def _status(dirs: Dirs, path: str, *, ctime: bool) -> list[object]:
+    parent, _, name = path.rpartition("/")
+    try:
+        at = dirs.fd(parent)
+        found = os.stat(name, dir_fd=at, follow_symlinks=False)
+        common: list[object] = [found.st_mode, found.st_uid, found.st_gid]
+        if stat.S_ISDIR(found.st_mode):
+            return common
+        if stat.S_ISLNK(found.st_mode):
+            return [*common, os.readlink(name, dir_fd=at)]
+    except OSError:
+        return []
+    times = [found.st_mtime_ns, found.st_ctime_ns] if ctime else [found.st_mtime_ns]
+    return [*common, found.st_size, found.st_ino, *times]
+
+
+def _is_mounted(zonepath: str, image: str | None, tops: Iterable[str]) -> bool:
+    """Whether the image's directories are what is seen in the root, read-only and without devices."""
+    for top in tops:
+        point = f"{zonepath}/root{top}"
+        flags = os.statvfs(point).f_flag
+        is_safe = flags & os.ST_RDONLY and flags & getattr(os, "ST_NODEV", 0)
+        if not is_safe or not os.path.samestat(os.lstat(point), os.lstat(f"{image}{top}")):
+            return False
+    return True
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode("utf-8", "surrogatepass")).hexdigest()
