@@ -44,14 +44,17 @@ class Job(NamedTuple):
 
 
 class Following:
-    """One closure on its way. ``libraries`` are all objects met, with the linker that loads them."""
+    """One closure on its way. ``libraries`` are all objects met, with the linker that loads them.
+
+    ``notes`` says whether what is opened at run time is followed.
+    """
 
     def __init__(self, files: Files, notes: bool, lean: bool, result: Collector) -> None:
         self.files = files
         self.result = result
         self.libraries: dict[RootPath, tuple[AnyLinker, Library]] = {}
         self._linkers = Linkers(files, lean)
-        self._notes = notes
+        self.notes = notes
         self._seen: set[RootPath] = set()
         self._edges: set[tuple[str, str, bool]] = set()
 
@@ -194,7 +197,7 @@ class Following:
 
         What a library on its own needs may be loaded already by the program that opens it.
         """
-        if self._notes:
+        if self.notes:
             loading.follow_openings()
         for rule, origin, library, variant in loading.edges:
             key = (origin, library.found.name, variant)

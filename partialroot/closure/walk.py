@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from partialroot.closure import linux, sunos
 from partialroot.closure.files import Files
 from partialroot.closure.following import Following, Job, Wanted
 from partialroot.closure.result import Closure, Collector
@@ -39,11 +38,19 @@ def closure(
     files = Files(tree, excluded, texts or {})
     walk = Following(files, notes, lean, Collector(supplier))
     walk.follow(Job(one.path, one.reason, "wanted", one.severity) for one in wanted)
+    if nss or pam or notes:
+        _follow_configuration(walk, nss, pam, files.text(_NSSWITCH) if nsswitch is None and nss else nsswitch)
+    return walk.closure()
+
+
+def _follow_configuration(
+    walk: Following, nss: Iterable[Item], pam: Iterable[Item], nsswitch: str | None
+) -> None:
+    """Add what libraries open by configuration."""
+    from partialroot.closure import linux, sunos
+
     platform = sunos if walk.is_sunos else linux
-    if nsswitch is None and nss:
-        nsswitch = files.text(_NSSWITCH)
     platform.name_services(walk, nss, nsswitch or "")
     platform.pluggable_modules(walk, pam)
-    if notes and walk.is_sunos:
+    if walk.notes and walk.is_sunos:
         sunos.openings(walk)
-    return walk.closure()

@@ -64,11 +64,6 @@ class Room(NamedTuple):
         return cls(found.f_bavail * found.f_frsize, found.f_favail or MOST_MEMBERS)
 
 
-def is_tarball(name: str) -> bool:
-    """Whether a source of this name is a tarball: by its ending, whatever is there."""
-    return name.endswith(TARBALLS)
-
-
 class Tarball:
     """A tarball that was looked through and is harmless; ``members`` are in its order.
 
@@ -108,7 +103,7 @@ class Tarball:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    if not is_tarball(path.name):
+    if not path.name.endswith(TARBALLS):
         raise SourceError(f"the name of a tarball ends in {', '.join(TARBALLS)}", path=str(path))
     try:
         file = os.fdopen(os.open(path, _OPEN), "rb")

@@ -26,7 +26,7 @@ _LIBRARY_DIRECTORIES = tuple(
     RootPath(one) for one in ("/lib", "/usr/lib", "/lib/amd64", "/usr/lib/amd64", "/usr/lib/security")
 )
 
-_MOST_SEARCHES = 32  # as long as it takes to read the packages of every line
+_MOST_SEARCHES = 12  # then an index is made, which takes as long as 30 of them
 
 
 class Svr4(NoPackages):
