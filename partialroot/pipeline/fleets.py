@@ -50,12 +50,12 @@ class _Declared:
     """The parameters that sets of profiles have."""
 
     def __init__(self, options: Options) -> None:
-        self._library = library(options)
+        self._options = options
         self._known: dict[tuple[str, ...], frozenset[str]] = {}
 
     def of(self, profiles: tuple[str, ...]) -> frozenset[str]:
         if profiles not in self._known:
-            self._known[profiles] = self._library.parameters(profiles)
+            self._known[profiles] = library(self._options).parameters(profiles)
         return self._known[profiles]
 
     def own(self, profiles: tuple[str, ...], hostname: str | None, address: str | None) -> dict[str, str]:

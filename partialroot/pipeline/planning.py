@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from partialroot.closure.modules import brand
 from partialroot.closure.modules.brand import BrandProgram
@@ -20,7 +20,14 @@ from partialroot.model import (
     ZoneSettings,
 )
 from partialroot.paths import RootPath, host_path
-from partialroot.pipeline.sources import Options, names_of, open_tree, packages_of, platform_name
+from partialroot.pipeline.sources import (
+    Options,
+    names_of,
+    open_tree,
+    packages_of,
+    platform_name,
+    reading,
+)
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
 from partialroot.plan.select import select
@@ -30,16 +37,17 @@ from partialroot.profiles.library import Library
 from partialroot.source.content import measure
 from partialroot.source.packages import Packages, open_packages
 from partialroot.source.packages.suppliers import suppliers as find_suppliers
+from partialroot.source.tarball import is_tarball
 from partialroot.source.tree import Tree
-
-if TYPE_CHECKING:  # most sources are no tarballs
-    pass
 
 BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
 
 
 def library(options: Options) -> Library:
     """Return where profiles are looked up."""
+    if is_tarball(options.source.name):  # it must be looked into, to tell its platform
+        with reading(options) as seen:
+            return Library(options.manifests, platform_name(seen, open_tree(seen)))
     return Library(options.manifests, platform_name(options, open_tree(options)))
 
 
