@@ -17,8 +17,13 @@ from partialroot.paths import RootPath
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 NO_XATTRS: tuple[tuple[str, bytes], ...] = ()
-TARBALLS = (".tar.gz", ".tgz", ".tar")  # a source whose name ends so is the tarball of a root
+TARBALLS = (".tar.gz", ".tgz", ".tar")
 PAUSE = RootPath("/pause")  # the built-in pause process, where a zone has it
+
+
+def is_tarball(source: str) -> bool:
+    """Whether a source is the tarball of a root: by the end of its name, whatever is there."""
+    return source.endswith(TARBALLS)
 
 
 class FileType(StrEnum):
@@ -362,7 +367,7 @@ class Request(NamedTuple):
     @property
     def is_from_tarball(self) -> bool:
         """Whether the zone came from a tarball: what that was made from cannot be asked again."""
-        return self.source.endswith(TARBALLS)
+        return is_tarball(self.source)
 
 
 class Receipt(NamedTuple):

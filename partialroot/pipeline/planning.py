@@ -18,6 +18,7 @@ from partialroot.model import (
     Profile,
     Selection,
     ZoneSettings,
+    is_tarball,
 )
 from partialroot.paths import RootPath, host_path
 from partialroot.pipeline.sources import (
@@ -37,7 +38,6 @@ from partialroot.profiles.library import Library
 from partialroot.source.content import measure
 from partialroot.source.packages import Packages, open_packages
 from partialroot.source.packages.suppliers import suppliers as find_suppliers
-from partialroot.source.tarball import is_tarball
 from partialroot.source.tree import Tree
 
 BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")

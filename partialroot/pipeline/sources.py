@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.host import local
-from partialroot.model import NOTHING, TARBALLS, Request
+from partialroot.model import NOTHING, Request, is_tarball
 from partialroot.paths import RootPath
 from partialroot.source.memory import NAME, Memory
 from partialroot.source.platform import detect_platform
@@ -89,7 +89,7 @@ def reading(options: Options, home: Path | None = None) -> Iterator[Options]:
     unpacked for that time, so that images in ``home`` (None: in the store) can link its files.
     """
     with ExitStack() as stack:
-        if options.source.name.endswith(TARBALLS):
+        if is_tarball(options.source.name):
             from partialroot.zone.unpack import unpacked
 
             found = stack.enter_context(unpacked(options.store, options.source, home))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 from partialroot.errors import PartialRootError, SourceError, SpaceError
-from partialroot.model import NO_XATTRS, TARBALLS, FileType
+from partialroot.model import NO_XATTRS, TARBALLS, FileType, is_tarball
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.tree import OWN_DIRECTORY
 
@@ -103,7 +103,7 @@ class Tarball:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    if not path.name.endswith(TARBALLS):
+    if not is_tarball(path.name):
         raise SourceError(f"the name of a tarball ends in {', '.join(TARBALLS)}", path=str(path))
     try:
         file = os.fdopen(os.open(path, _OPEN), "rb")
