@@ -10,7 +10,8 @@ Every effect is announced to :data:`observe` first: tests count them, stop there
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +55,11 @@ def failed(error: OSError, path: str) -> ApplyError:
 
 def open_directory(path: Path) -> int:
     """Return a descriptor of a directory of the host; a symlink in any component is ELOOP or ENOTDIR."""
+    fd = os.open(path, DIRECTORY)
+    with suppress(OSError):  # where the kernel says that it came there by this very path (proc_pid_fd(5))
+        if os.readlink(f"/proc/self/fd/{fd}") == str(path):
+            return fd
+    os.close(fd)
     at = os.open("/", _PASSED)
     try:
         for name in path.parts[1:-1]:
@@ -256,11 +262,6 @@ def xattr_names(fd: int) -> list[str]:
         if error.errno != errno.EOPNOTSUPP:
             raise
         return []
-
-
-def read_xattrs(fd: int, *, without: Iterable[str] = ()) -> tuple[tuple[str, bytes], ...]:
-    """Return a file's xattrs, sorted by name."""
-    return tuple((key, os.getxattr(fd, key)) for key in sorted(set(xattr_names(fd)) - set(without)))
 
 
 # --- names ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, takewhile
 from pathlib import Path
 
 from partialroot.errors import BusyError, PartialRootError
@@ -277,8 +278,8 @@ def _forget(store: Store, intents: Sequence[Intent], unused: Iterable[str | None
 
 def missing_directories(zonepath: Path) -> tuple[str, ...]:
     """Return the directories that must be made for ``zonepath``, the topmost first."""
-    missing = [path for path in (zonepath, *zonepath.parents) if not os.path.lexists(path)]
-    return tuple(map(str, reversed(missing)))
+    missing = takewhile(lambda path: not os.path.lexists(path), chain([zonepath], zonepath.parents))
+    return tuple(map(str, reversed(list(missing))))
 
 
 def stamp_of(found: os.stat_result) -> Stamp:

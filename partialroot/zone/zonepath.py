@@ -99,7 +99,7 @@ def _check_links(path: Path, above: list[tuple[Path, os.stat_result]]) -> None:
 
 def _check_nesting(path: Path) -> None:
     for above in path.parents:
-        if os.path.lexists(above / receipt.NAME) and os.path.lexists(above / "root"):
+        if os.path.lexists(f"{above}/{receipt.NAME}") and os.path.lexists(f"{above}/root"):
             raise ZonepathError(f"lies inside the zone at {above}", path=str(path))
 
 
