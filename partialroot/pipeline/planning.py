@@ -13,12 +13,12 @@ from partialroot.host.illumos import mnttab
 from partialroot.host.illumos.mnttab import MountTable
 from partialroot.model import (
     NOTHING,
+    TARBALLS,
     Node,
     Plan,
     Profile,
     Selection,
     ZoneSettings,
-    is_tarball,
 )
 from partialroot.paths import RootPath, host_path
 from partialroot.pipeline.sources import (
@@ -45,7 +45,7 @@ BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
 
 def library(options: Options) -> Library:
     """Return where profiles are looked up."""
-    if is_tarball(options.source.name):  # it must be looked into, to tell its platform
+    if options.source.name.endswith(TARBALLS):  # it must be looked into, to tell its platform
         with reading(options) as seen:
             return Library(options.manifests, platform_name(seen, open_tree(seen)))
     return Library(options.manifests, platform_name(options, open_tree(options)))
