@@ -62,6 +62,10 @@ class Ground:
         done = subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True)
         return done.stdout
 
+    def python(self, *words: str) -> None:
+        """Run the interpreter that runs our command."""
+        subprocess.run([self.command[0], *words], env=self.environment, check=True)
+
     def populate(self, zone: Path, store: Path) -> None:
         """Build a zone of the profile, as a process of its own."""
         self.partialroot("populate", zone, PROFILE, "--source", self.source, "--store", store, "--quiet")
