@@ -13,6 +13,9 @@ from partialroot.pipeline import grouping
 from partialroot.pipeline.grouping import Asked, Planner
 from partialroot.pipeline.planning import make_plan
 from partialroot.pipeline.sources import Options
+from partialroot.plan.vary import vary
+from partialroot.profiles.library import Library
+from partialroot.source.tree import Tree
 
 HEAD = """
 [parameters]
@@ -90,6 +93,7 @@ def timeless(plan: Plan) -> Plan:
     return plan._replace(shared=tuple(map(same, plan.shared)), private=tuple(map(same, plan.private)))
 
 
+GOLDEN = "0" * 64
 OTHERS: tuple[dict[str, str], ...] = ({}, {"port": "9001"}, {"port": "9002", "name": "other"}, {"port": ""})
 
 
@@ -105,6 +109,16 @@ def test_a_plan_from_another_is_as_one_made_anew(planning: Planning, what: str) 
         assert len({id(plan.shared) for plan in together}) == 1
     else:
         assert count > 1
+
+
+def test_a_golden_layer_is_not_for_other_values(planning: Planning) -> None:
+    """Zones are snapshots of a layer that is kept: not of one with another zone's text."""
+    one = planning.plans(VARIED["text"], {"port": "1"})[0]._replace(golden=GOLDEN)
+    library, source = Library((), "linux"), Tree(planning.top / "source")
+    made, other = (library.compose([one.profiles[0]], {"port": port}) for port in ("1", "2"))
+    varied, same = vary(one, made, other, source), vary(one, made, made, source)
+    assert varied is not None and varied.golden is None
+    assert same == one
 
 
 def test_the_same_values_are_planned_once(planning: Planning) -> None:

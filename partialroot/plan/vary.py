@@ -44,8 +44,9 @@ def vary(plan: Plan, made: Profile, profile: Profile, tree: Tree) -> Plan | None
             del texts[text.path]
     if texts:  # shared, or at another place than its profile says
         return None
-    start = _started(plan.settings.start, profile.start)
-    return plan._replace(private=tuple(private), settings=plan.settings._replace(start=start))
+    settings = plan.settings._replace(start=_started(plan.settings.start, profile.start))
+    golden = plan.golden if tuple(private) == plan.private else None  # no layer for a single zone's values
+    return plan._replace(private=tuple(private), settings=settings, golden=golden)
 
 
 def _core(profile: Profile) -> Profile:
