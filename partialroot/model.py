@@ -13,17 +13,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from partialroot.errors import Missing
-from partialroot.paths import RootPath
+from partialroot.paths import RootPath, is_tarball
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 NO_XATTRS: tuple[tuple[str, bytes], ...] = ()
-TARBALLS = (".tar.gz", ".tgz", ".tar")
 PAUSE = RootPath("/pause")  # the built-in pause process, where a zone has it
-
-
-def is_tarball(source: str) -> bool:
-    """Whether a source is the tarball of a root: by the end of its name, whatever is there."""
-    return source.endswith(TARBALLS)
 
 
 class FileType(StrEnum):

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from partialroot.errors import PartialRootError
 
+TARBALLS = (".tar.gz", ".tgz", ".tar")
+"""How the name of a tarball may end."""
+
 STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where programs are looked up by name: the PATH that root has on Debian (login.defs, ENV_SUPATH)."""
 
@@ -87,3 +90,8 @@ def host_path(source: Path, views: Mapping[str, str], path: str) -> str:
     ``views`` has the places of files that something is mounted over; all others are where they seem to be.
     """
     return views.get(path) or ("" if str(source) == "/" else str(source)) + path
+
+
+def is_tarball(source: str) -> bool:
+    """Whether a source is the tarball of a root: by the end of its name, whatever is there."""
+    return source.endswith(TARBALLS)

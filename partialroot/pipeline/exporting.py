@@ -13,8 +13,8 @@ from typing import IO, Any, NamedTuple
 
 from partialroot.accounting.listing import WRITERS, Listed, Names
 from partialroot.errors import ConflictError, UsageError
-from partialroot.model import PAUSE, TARBALLS, FileType, Layer, Receipt
-from partialroot.paths import STANDARD_PATH, RootPath
+from partialroot.model import PAUSE, FileType, Layer, Receipt
+from partialroot.paths import STANDARD_PATH, TARBALLS, RootPath, is_tarball
 from partialroot.pipeline.zones import looked_at, need_receipt
 from partialroot.source.accounts import parse_group, parse_passwd
 from partialroot.zone.contents import Contents, Member, contents
@@ -64,7 +64,7 @@ def _check(file: Path | None, oci: Path | None, manifest: str | None) -> None:
         raise UsageError(
             "nothing to write is named", hint="export ZONEPATH FILE.tar.gz, --oci DIR, or --manifest"
         )
-    if file and not file.name.endswith(TARBALLS):
+    if file and not is_tarball(file.name):
         raise UsageError("is no name of a tarball", path=str(file), hint=f"end it in {', '.join(TARBALLS)}")
     if oci and os.path.lexists(oci) and not (oci.is_dir() and not any(oci.iterdir())):
         raise ConflictError("is there already", path=str(oci), hint="name a new or an empty directory")

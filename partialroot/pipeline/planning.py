@@ -11,16 +11,8 @@ from partialroot.errors import BusyError, ConflictError, SourceError
 from partialroot.host import local
 from partialroot.host.illumos import mnttab
 from partialroot.host.illumos.mnttab import MountTable
-from partialroot.model import (
-    NOTHING,
-    TARBALLS,
-    Node,
-    Plan,
-    Profile,
-    Selection,
-    ZoneSettings,
-)
-from partialroot.paths import RootPath, host_path
+from partialroot.model import NOTHING, Node, Plan, Profile, Selection, ZoneSettings
+from partialroot.paths import RootPath, host_path, is_tarball
 from partialroot.pipeline.sources import (
     Options,
     names_of,
@@ -45,7 +37,7 @@ BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
 
 def library(options: Options) -> Library:
     """Return where profiles are looked up."""
-    if options.source.name.endswith(TARBALLS):  # it must be looked into, to tell its platform
+    if is_tarball(options.source.name):  # it must be looked into, to tell its platform
         with reading(options) as seen:
             return Library(options.manifests, platform_name(seen, open_tree(seen)))
     return Library(options.manifests, platform_name(options, open_tree(options)))

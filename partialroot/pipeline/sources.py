@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.host import local
-from partialroot.model import NOTHING, Request, is_tarball
-from partialroot.paths import RootPath
+from partialroot.model import NOTHING, Request
+from partialroot.paths import RootPath, is_tarball
 from partialroot.source.memory import NAME, Memory
 from partialroot.source.platform import detect_platform
 from partialroot.source.tree import Tree
