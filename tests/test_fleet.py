@@ -1,6 +1,8 @@
 """Fleets: the file, zones with what each has of its own, many zones by one command."""
 
+import ctypes
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from needs import needs
 from sources import write
-from spaces import mounts_below
+from spaces import LoopFs, mounts_below
 
 from partialroot.errors import ProfileError
 from partialroot.profiles.fleet import FleetZone, Given, parse_fleet
@@ -277,12 +279,36 @@ def test_an_interrupt_leaves_nothing_half_done(ground: Ground) -> None:
     assert sorted(Path(zone["zonepath"]).name for zone in done["zones"]) == sorted(there)
 
 
-@needs("root", "mount")
-def test_running_zones_share_the_page_cache(ground: Ground) -> None:
-    """What zones share is one inode, read once: the kernel's pages are those of the first zone's."""
+def resident(file: Path) -> int:
+    """Return how many pages of a file are in the page cache, asked for by this path (mincore(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    size = file.stat().st_size
+    count = -(-size // mmap.PAGESIZE)
+    seen = (ctypes.c_ubyte * count)()
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), size, access=mmap.ACCESS_COPY) as pages:
+        first = ctypes.c_char.from_buffer(pages)
+        start = ctypes.c_void_p(ctypes.addressof(first))
+        assert libc.mincore(start, ctypes.c_size_t(size), seen) == 0, ctypes.get_errno()
+        del first
+    return sum(one & 1 for one in seen)
+
+
+@needs("root", "mount", "ext4")
+def test_zones_share_the_page_cache(loop_fs: LoopFs) -> None:
+    """What one zone has read is read for all: the others' files are the same pages."""
+    top = loop_fs("ext4")
+    ground = Ground(top)
     zones = [ground.zone(number) for number in range(20)]
-    ground.populate(*zones, ground.top / "web.toml")
-    tool = ground.top / "source/usr/bin/tool"
+    tool = top / "source/usr/bin/tool"
+    tool.write_bytes(bytes(1 << 20))
+    ground.populate(*zones, top / "web.toml")
     files = [zone / "root/usr/bin/tool" for zone in zones]
-    inodes = {(file.stat().st_dev, file.stat().st_ino) for file in (tool, *files)}
-    assert len(inodes) == 1
+    os.sync()
+    with files[0].open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert {resident(file) for file in files} == {0}
+    files[0].read_bytes()
+    pages = (1 << 20) // mmap.PAGESIZE
+    assert {resident(file) for file in files} == {pages}
+    for mount in mounts_below(top / "zones"):
+        subprocess.run(["umount", mount], check=True)
