@@ -58,7 +58,7 @@ def state(place: Place) -> tuple[str, list[str]]:
 
 def everything(place: Place) -> list[str]:
     """Return all there is but what is remembered of contents."""
-    return [*dump(place.top, skip=("/made/store/memory",)), *mounts_below(place.top)]
+    return [*dump(place.top, skip=("/made/store/memory", "/made/store/settled")), *mounts_below(place.top)]
 
 
 @contextmanager
