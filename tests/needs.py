@@ -238,6 +238,7 @@ NEEDS: dict[str, Need] = {
     "busybox": Need(_command("busybox", "true"), "busybox-static"),
     "node": Need(_command("node", "--eval", "0"), "nodejs"),
     "musl": Need(_command("musl-gcc", "-print-multi-lib"), "musl-tools gcc"),
+    "curl": Need(_command("curl", "--version"), "curl"),
     "zsh": Need(_command("zsh", "-c", "true"), "zsh"),
     "skopeo": Need(_command("skopeo", "--version"), "skopeo"),
     "mtree": Need(_command("mtree", "-c", "-d", "-p", "/etc/skel"), "mtree-netbsd"),
