@@ -74,7 +74,7 @@ class Host(NamedTuple):
     @property
     def inside(self) -> tuple[str, ...]:
         """What stands before a command that is to run in it."""
-        return ("nsenter", "--target", _first_process(self.pid), "--all", "--root", "--wd=/")
+        return ("nsenter", "--target", _first_process(self.pid), "--all", "--root", "--wd")
 
 
 class Network(NamedTuple):

@@ -19,11 +19,8 @@ NOT_PACKED = re.compile(r"^\.\./|__pycache__|\.dist-info/(?:INSTALLER|REQUESTED|
 def build(place: Path) -> Path:
     """Build the checkout's wheel in a directory, and return it."""
     copy = place / "checkout"
-    for name in ("partialroot", "manifests", "docs"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(CHECKOUT / name, copy / name, symlinks=True, ignore=ignored)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(CHECKOUT / name, copy)
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info", "tests")
+    shutil.copytree(CHECKOUT, copy, symlinks=True, ignore=ignored)
     options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(copy)], check=True)
     (wheel,) = place.glob("*.whl")
