@@ -93,9 +93,10 @@ class Branded(Machine):
         return self.path(str(self.path(f"{zonepath}/image").readlink()))
 
     def images(self) -> list[str]:
-        """Return the images of the store."""
+        """Return the images of the store, without the marks of homes elsewhere."""
         place = self.path(f"{STORE}/images")
-        return sorted(path.name for path in place.iterdir()) if place.exists() else []
+        names = (path.name for path in place.iterdir()) if place.exists() else ()
+        return sorted(name for name in names if not name.startswith("."))
 
     def _make_source(self) -> None:
         for name in ("sbin", "usr/bin", "lib", "etc", "var/lib", "profiles"):
