@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache
 from heapq import nsmallest
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -120,7 +121,7 @@ def _why_no_snapshots(selection: Selection, image: Scratch, zones: Iterable[Scra
 
 def existing(path: Path) -> Path:
     """Return the nearest directory above ``path``, or itself, that exists and that we can see; resolved."""
-    candidates = (path, *path.parents)
+    candidates = chain([path], path.parents)
     return Path(os.path.realpath(next(one for one in candidates if os.path.isdir(one))))
 
 

@@ -141,7 +141,7 @@ def read(store: Store, zonepath: Path) -> Intent | None:
 
 def is_under_way(store: Path, zonepath: Path) -> bool:
     """Whether something was under way at ``zonepath``; the store need not exist."""
-    return os.path.lexists(store / "journal" / zone_key(zonepath))
+    return os.path.lexists(f"{store}/journal/{zone_key(zonepath)}")
 
 
 def all_intents(store: Store) -> tuple[Intent, ...]:

@@ -158,7 +158,7 @@ class Store:
     @contextmanager
     def directory(self, part: str) -> Iterator[int]:
         """Yield a descriptor of one of PARTS."""
-        fd = os.open(self.root / part, fs.DIRECTORY)
+        fd = os.open(f"{self.root}/{part}", fs.DIRECTORY)
         try:
             yield fd
         finally:

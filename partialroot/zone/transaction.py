@@ -58,7 +58,7 @@ def receipt_bytes(zone: int) -> bytes | None:
 def refuse_foreign_work(zonepath: Path) -> None:
     """Refuse to touch work that this store knows nothing of: another store's may be under way."""
     for name in WORK_NAMES:
-        if os.path.lexists(zonepath / name):
+        if os.path.lexists(f"{zonepath}/{name}"):
             raise BusyError(
                 "unfinished work that this store knows nothing of",
                 path=str(zonepath / name),
