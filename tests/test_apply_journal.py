@@ -40,6 +40,7 @@ intents = st.builds(
     binds_after=binds,
     image_before=images,
     image_after=images,
+    images_dropped=st.lists(paths.map("/".__add__), max_size=2).map(tuple),
 )
 EXAMPLE = Intent("populate", "/zones/web", None, (Step("root", False, True),), image_after="/s/images/d")
 
