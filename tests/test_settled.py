@@ -310,7 +310,8 @@ def test_an_interrupted_change_is_not_passed_over(world: World) -> None:
 def test_observations_that_nobody_follows_from_go(world: World) -> None:
     write(world.source / "usr/bin/tool", "another", 0o755)
     world.settle()
-    assert len(list((world.store / PART).glob("observed-*"))) == 1
+    for kind in ("observed", "image"):
+        assert len(list((world.store / PART).glob(f"{kind}-*"))) == 1
 
 
 def test_another_process_may_be_another_judge(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

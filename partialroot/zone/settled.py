@@ -24,7 +24,7 @@ from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs
 
 PART = "settled"
-OBSERVED = "observed-"
+OBSERVED, IMAGE = "observed-", "image-"
 OWN = ("receipt.json", "config.json", "image", "root")
 
 
@@ -82,7 +82,7 @@ class Settled:
         return self._known[name]
 
     def _is_image_settled(self, zone: Mapping[str, Any]) -> bool:
-        image = self._read(f"image-{zone['image_key']}")
+        image = self._read(f"{IMAGE}{zone['image_key']}")
         return image is not None and image["state"] == _state_of_image(zone["image"], image["places"])
 
     def _is_unchanged(self, zone: Mapping[str, Any]) -> bool:
@@ -126,7 +126,7 @@ class Notes:
             self._once(OBSERVED + name, lambda: observations)
             if zone.image:
                 image = zone.image
-                self._once(f"image-{zone.image_key}", lambda: _about_image(image, image_places()))
+                self._once(IMAGE + zone.image_key, lambda: _about_image(image, image_places()))
             state = _state(self._store, zone.zonepath, zone.key, zone.places)
             _write(self._store, zone.key, {**zone._asdict(), "state": state, "observed": name})
 
@@ -148,13 +148,15 @@ def forget(store: Path, key: str) -> None:
 
 
 def sweep(store: str) -> None:
-    """Remove observations that no zone follows from any more."""
+    """Remove what is noted of images and observations that no zone follows from any more."""
     place = f"{store}/{PART}"
     names = set(os.listdir(place))
-    kept = {f"{OBSERVED}{zone.get('observed')}" for zone in _zones(place, names)}
+    zones = list(_zones(place, names))
+    kept = {f"{OBSERVED}{zone.get('observed')}" for zone in zones}
+    kept |= {f"{IMAGE}{zone.get('image_key')}" for zone in zones}
     with _opened(store) as at, suppress(OSError):
         for name in names:
-            if name.startswith(OBSERVED) and name not in kept:
+            if name.startswith((OBSERVED, IMAGE)) and name not in kept:
                 fs.discard(at, name)
 
 
