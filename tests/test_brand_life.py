@@ -412,7 +412,7 @@ def test_an_uninstall_takes_any_half_made_zone_away(machine: Branded) -> None:
     machine.zoneadm("web", "install", "-p", "page")
     for name in ("receipt.json", "receipts", "image"):  # as of one that was killed
         machine.run("rm", "-r", f"{ZONEPATH}/{name}")
-    machine.write(f"{ZONEPATH}/.partialroot/images/.new-x/half", "")
+    machine.write(f"{ZONEPATH}/.partialroot/own/.new-x/half", "")
     machine.path(f"{ZONEPATH}/image.new").symlink_to("/nowhere")
     machine.zoneadm("web", "mark", "incomplete")
     machine.zoneadm("web", "uninstall", "-F")

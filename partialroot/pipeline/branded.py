@@ -27,7 +27,7 @@ OURS = (IMAGE, f"{IMAGE}.new", receipts.NAME, receipts.PER_ROOT, HOME_NAME, *WOR
 """What is ours in a zonepath beside the root."""
 OF_OTHER_ROOTS = (receipts.PER_ROOT, HOME_NAME)
 """What of it the roots of other boot environments need."""
-OWN_IMAGES = f"{HOME_NAME}/images"
+OWN_IMAGES = f"{HOME_NAME}/own"
 """Where in its zonepath a zone has an image of its own: what came from a tarball goes wherever it goes."""
 LIBC = frozenset(f"/lib/{name}libc.so.1" for name in ("", "amd64/", "sparcv9/"))
 """The C libraries: they must match the kernel."""

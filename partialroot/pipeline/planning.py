@@ -143,6 +143,8 @@ def make_plan(
         raise BusyError(
             "went away while it was looked at", path=where, hint="run the command again"
         ) from error
+    if options.unpacked:
+        facts = facts._replace(image_home=options.unpacked.home)
     if local.is_illumos():
         refuse_shared_datasets(zonepaths, facts.image_home)
     if selection.platform == "illumos":  # platform.xml mounts the image in every zone of the brand

@@ -102,8 +102,11 @@ def _make_all(path: Path) -> None:
 
 
 def is_common(home: Path) -> bool:
-    """Whether a home of images lies at a mount's top, where several stores may have images."""
-    return HOME_NAME in home.parts
+    """Whether a home of images lies at a mount's top, where several stores may have images.
+
+    What a zone of the brand has in its zonepath is its own: it goes where the zone goes.
+    """
+    return home.parts[-2:] == (HOME_NAME, "images")
 
 
 class Registered(NamedTuple):

@@ -24,10 +24,14 @@ _PARENT = fs.Meta(0o755, None, None)
 
 
 class Unpacked(NamedTuple):
-    """A tarball's files in the directory ``root``; ``lost`` says what could not be kept of them."""
+    """A tarball's files in the directory ``root``; ``lost`` says what could not be kept of them.
+
+    ``home`` is where images can link them.
+    """
 
     tarball: Path
     root: Path
+    home: Path
     lost: tuple[str, ...]
 
 
@@ -50,7 +54,7 @@ def unpacked(place: Path, path: Path, home: Path | None = None) -> Iterator[Unpa
                 unpacking.run(tarball)
         finally:
             os.close(top)
-        yield Unpacked(path, root, tuple(unpacking.lost))
+        yield Unpacked(path, root, home, tuple(unpacking.lost))
 
 
 class _Unpacking:
