@@ -143,7 +143,11 @@ def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]
     with network(place, ("alpha", "beta")) as hosts:
         controller = Controller(place, hosts)
         install_collection(controller)
-        yield controller
+        try:
+            yield controller
+        finally:  # a test that fails leaves zones running: with them their control groups would stay
+            for host in controller.hosts:
+                host.run("partialroot halt --all --grace 0 >/dev/null 2>&1 || :")
 
 
 def install_collection(controller: Controller) -> None:
@@ -303,7 +307,8 @@ def test_a_bad_host_does_not_stop_the_other(controller: Controller, mixed: Playe
     assert failed["hint"] == "install what is missing, or leave out what needs it"
     assert failed["msg"].endswith(f"Hint: {failed['hint']}")
     assert (failed["kind"], {one["name"] for one in failed["missing"]}) == ("missing", {"nosuchprogram"})
-    assert controller.hosts[1].run(f"ls {zones_of(controller.hosts[1])}") == "secret\n"
+    there = controller.hosts[1].run(f"ls {zones_of(controller.hosts[1])}").split()
+    assert "secret" in there and "own" not in there
 
 
 def test_no_secret_is_shown(controller: Controller, mixed: Played) -> None:
