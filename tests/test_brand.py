@@ -133,7 +133,7 @@ def test_package_is_described() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel, built from a copy of what it is made of."""
     place = tmp_path_factory.mktemp("wheel")
-    for name in ("partialroot", "manifests", "docs"):
+    for name in ("partialroot", "manifests", "docs", "packaging"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(CHECKOUT / name, place / name, symlinks=True, ignore=ignore)
     for name in ("pyproject.toml", "README.md"):
