@@ -48,12 +48,17 @@ def test_the_tutorial(scratch: Path) -> None:
     ours = shlex.join([sys.executable, "-m", "partialroot"])
     before = f'partialroot() {{ {ours} "$@"; }}; set -eo pipefail\n'
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PARTIALROOT_STORE": str(scratch / "store")}
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        line = ["bash", "-c", before + command.replace("/zones", str(zones))]
+        return subprocess.run(line, cwd=here, env=environment, capture_output=True, text=True, timeout=120)
+
     commands = list(typed())
     assert len(commands) > 15
-    for command, expected in commands:
-        line = before + command.replace("/zones", str(zones))
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=here, env=environment, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        assert pattern(expected, zones).fullmatch(done.stdout), f"{command}\n{done.stdout}"
+    try:
+        for command, expected in commands:
+            done = run(command)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            assert pattern(expected, zones).fullmatch(done.stdout), f"{command}\n{done.stdout}"
+    finally:
+        run("partialroot halt --all; partialroot remove --all")

@@ -77,6 +77,8 @@ class Memory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:  # who is refused has touched nothing, not even this
+            self._fresh.clear()
         self.close()
 
     def get(self, page: Page, key: int | str, state: object) -> Any:
