@@ -16,7 +16,7 @@ from benchmarks.ground import Ground, Measured, Row, own_ground, timed
 ZONES = (1, 10, 100, 1000)
 FILES = (100, 1000, 5000, 20000)
 PEERS_OF_MANY = ("tar round trip", "rsync --link-dest", "cp -al")
-SLOW = 0.5  # seconds a root: of a peer that takes longer no more than ten are made
+LONGEST = 15  # seconds: as many roots as a peer would take longer for are not made
 
 _HEAD = """# What it costs, beside its peers
 
@@ -112,7 +112,7 @@ def _by_zones(ground: Ground) -> Iterator[Series]:
 
 def _peer_by_zones(ground: Ground, peer: peers.Peer) -> dict[int, float]:
     once = _roots(ground, peer, 1)
-    counts = [count for count in ZONES if once < SLOW or count <= 10]
+    counts = [count for count in ZONES if once * count < LONGEST]
     return _median_by(counts, ground, lambda ground, count: _roots(ground, peer, count))
 
 

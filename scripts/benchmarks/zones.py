@@ -91,7 +91,7 @@ def private_bytes(ground: Ground) -> Measured:
 
 
 ROWS = {
-    "archive-ready": Row(archive_ready, "x", at_least=25),
+    "archive-ready": Row(archive_ready, "x", at_least=50),
     "archive-first": Row(archive_first, "x", at_least=8),
     "durability": Row(durability, "x", at_most=1.3),
     "private-bytes": Row(private_bytes, "KiB", at_most=256),
