@@ -10,8 +10,9 @@ import pytest
 from needs import needs
 
 from partialroot.errors import ConflictError, ProfileError
+from partialroot.model import Profile
 from partialroot.profiles import library as module
-from partialroot.profiles.library import Library
+from partialroot.profiles.library import Library, Listed
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +33,27 @@ def put(directory: Path, name: str, text: str = "") -> Path:
     return file
 
 
-def refusal(library: Library, word: str) -> str:
+class Anew:
+    """A library that is opened for each look: one that was opened shows what it then found."""
+
+    def __init__(self, *directories: Path) -> None:
+        self._directories = directories
+
+    @property
+    def _library(self) -> Library:
+        return Library(self._directories, "linux")
+
+    def find(self, word: str) -> Profile:
+        return self._library.find(word)
+
+    def names(self) -> list[Listed]:
+        return self._library.names()
+
+    def compose(self, names: list[str], parameters: dict[str, str]) -> Profile:
+        return self._library.compose(names, parameters)
+
+
+def refusal(library: Anew, word: str) -> str:
     with pytest.raises(ProfileError) as caught:
         library.find(word)
     return str(caught.value)
@@ -44,7 +65,7 @@ def refusal(library: Library, word: str) -> str:
 def test_the_first_place_wins(ours: Path) -> None:
     etc, shipped = ours.parent / "etc", ours.parent / "shipped/linux"
     put(shipped, "a", 'summary = "shipped"')
-    library = Library([ours], "linux")
+    library = Anew(ours)
     assert library.find("a").summary == "shipped"
     put(etc, "a", 'summary = "etc"')
     assert library.find("a").summary == "etc"
@@ -75,7 +96,7 @@ def test_uses_are_loaded_through_each_other(ours: Path) -> None:
 
 def test_unknown_profiles(ours: Path) -> None:
     put(ours, "nginx")
-    library = Library([ours], "linux")
+    library = Anew(ours)
     assert refusal(library, "ngnix") == "no profile is called 'ngnix' (did you mean 'nginx'?)"
     put(ours, "web", '\nuses = ["ngnix"]')
     with pytest.raises(ProfileError) as caught:
@@ -96,7 +117,7 @@ def test_a_directory_that_is_not_there(ours: Path) -> None:
 
 
 def test_files_that_cannot_be_read(ours: Path) -> None:
-    library = Library([ours], "linux")
+    library = Anew(ours)
     assert "cannot be read: No such file" in refusal(library, str(ours / "none.toml"))
     (ours / "dir.toml").mkdir()
     assert "cannot be read: Is a directory" in refusal(library, str(ours / "dir.toml"))
@@ -115,7 +136,7 @@ def test_files_that_cannot_be_read(ours: Path) -> None:
 
 @needs("root")
 def test_root_follows_only_its_own(ours: Path) -> None:
-    library = Library([ours], "linux")
+    library = Anew(ours)
     file = put(ours, "a")
     library.find("a")
     for mode in (0o664, 0o646):
@@ -132,7 +153,7 @@ def test_root_follows_only_its_own(ours: Path) -> None:
 
 @needs("root")
 def test_the_directory_counts_too(ours: Path) -> None:
-    library = Library([ours], "linux")
+    library = Anew(ours)
     put(ours, "a")
     ours.chmod(0o777)
     assert "others can write it" in refusal(library, "a")
@@ -145,7 +166,7 @@ def test_the_directory_counts_too(ours: Path) -> None:
 
 @needs("root")
 def test_a_symlink_is_judged_by_where_it_leads(ours: Path) -> None:
-    library = Library([ours], "linux")
+    library = Anew(ours)
     elsewhere = ours.parent / "elsewhere"
     elsewhere.mkdir()
     put(elsewhere, "a")
