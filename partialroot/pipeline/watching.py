@@ -78,8 +78,8 @@ def _run(site: Site, wish: Watch) -> tuple[Trace, BootError | None, tuple[str, .
                 halt(site.zonepath)
         runtime, last = watched[-1]
         last.stop(grace=0)  # there is nothing left, or it is not where it should be
-        # runc's first process is in the zone when it is met; the others go there later.
-        entered = "exec" if runtime == "runc" else "chroot"
+        # What runc and bwrap execute first is the zone's program; chroot(8) is executed first and goes there.
+        entered = "chroot" if runtime == "chroot" else "exec"
         root = str(site.zonepath / "root")
         return interpret(last.calls(), entered=entered, root=root), failed, notes
 
