@@ -129,7 +129,7 @@ def test_types_come_back_too() -> None:
 
 def test_what_is_written_is_plain_json_for_people_and_scripts() -> None:
     document = json.loads(receipt.dump(a_receipt(record("/b"), record("/a"))))
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert [row[0] for row in document["entries"]] == ["/a", "/b"]
     assert document["entries"][0][2] == "4755"
     assert base64.b64decode(document["entries"][0][9][0][1]) == b"\0\1"
@@ -167,8 +167,7 @@ WRONG = {
     "not ASCII": receipt.dump(a_receipt()).replace(b"odd", b"\xc3\xb6d"),
     "UTF-16": receipt.dump(a_receipt()).decode().encode("utf-16"),
     "no format": edited(lambda doc: doc.pop("format")),
-    "another format": edited(lambda doc: doc.update(format=2)),
-    "format of another type": edited(lambda doc: doc.update(format="1")),
+    "format of another type": edited(lambda doc: doc.update(format="2")),
     "unknown key": edited(lambda doc: doc.update(colour="red")),
     "missing key": edited(lambda doc: doc.pop("request")),
     "unknown key inside": edited(lambda doc: doc["request"].update(colour="red")),
@@ -228,6 +227,17 @@ def test_what_is_wrong_is_said_with_where(data: bytes) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(("form", "age"), [(1, "an earlier"), (3, "a later")])
+def test_another_format_says_who_made_it(form: int, age: str) -> None:
+    data = edited(lambda doc: doc.update(format=form))
+    with pytest.raises(
+        NoReceiptError, match=f"was made by {age} partialroot: format {form}, not 2"
+    ) as caught:
+        receipt.load(data, "x")
+    assert caught.value.code == 2
+    assert caught.value.hint == "remove the zone with the partialroot that made it, then populate it anew"
+
+
 def test_the_untouched_one_is_right() -> None:
     """So that the test above fails for the reasons it names."""
     assert receipt.load(edited(lambda doc: None), "x") == a_receipt(record("/a"), record("/b"))
@@ -261,6 +271,7 @@ def test_any_value_anywhere_is_read_or_refused(data: st.DataObject, value: Any) 
 @given(st.binary(max_size=200))
 @example(b"\xff")
 @example(b'{"format":1}')
+@example(b'{"format":2}')
 def test_any_bytes_are_refused(data: bytes) -> None:
     for load in (receipt.load, receipt.load_manifest, receipt.load_origins):
         with pytest.raises(NoReceiptError):

@@ -31,7 +31,7 @@ from partialroot.model import (
 from partialroot.paths import RootPath
 from partialroot.zone import strict
 
-FORMAT = 1
+FORMAT = 2  # 1: no supplier of each file, and receipts of other fields
 NAME = "receipt.json"
 PER_ROOT = "receipts"  # in a zone of the brand: one for each root, by its dataset
 MANIFEST = "manifest.json"
@@ -189,11 +189,18 @@ def _decode(data: bytes, where: str, what: str, reader: strict.Reader[T]) -> T:
     """Parse ``data`` and hand all but its format number to ``reader``."""
     try:
         document = _parse(data)
-        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        form = document.pop("format", None) if isinstance(document, dict) else None
+        if form == FORMAT:
+            return reader(document)
+        if not isinstance(form, int):
             raise ValueError(f'it has no "format": {FORMAT}')
-        return reader(document)
     except (ValueError, RecursionError) as error:
         raise NoReceiptError(f"is not a {what} of ours: {error}", path=where) from error
+    age = "an earlier" if form < FORMAT else "a later"
+    hint = "remove the zone with the partialroot that made it, then populate it anew"
+    raise NoReceiptError(
+        f"was made by {age} partialroot: format {strict.shown(form)}, not {FORMAT}", path=where, hint=hint
+    )
 
 
 def _parse(data: bytes) -> Any:
