@@ -1,8 +1,20 @@
-"""Descriptors of many directories below one, reached without following a symlink."""
+"""Descriptors of directories: of one by its name, of many below one; reached without following a symlink."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from partialroot.zone.fs import DIRECTORY
+
+
+@contextmanager
+def opened(name: str, at: int | None = None) -> Iterator[int]:
+    """Hold a directory open, by its name below an open one; OSError if it is not one."""
+    descriptor = os.open(name, DIRECTORY, dir_fd=at)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class Dirs:

@@ -13,14 +13,13 @@ Files lie there with their content alone; the receipt has the rest.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.model import FileType, Node, Receipt, Record
 from partialroot.paths import RootPath
 from partialroot.zone import fs, look, receipt
-from partialroot.zone.dirs import Dirs
+from partialroot.zone.dirs import Dirs, opened
 from partialroot.zone.removal import remove
 from partialroot.zone.store import Store, zone_key
 
@@ -77,7 +76,7 @@ def write(store: Store, made: Receipt, config: bytes | None, root: int, replaced
         name = zone_key(Path(made.zonepath)) + fs.UNSAVED
         remove(at, name)
         fs.make_own_directory(at, name)
-        with _opened(at, name) as place:
+        with opened(name, at) as place:
             _write_files(place, root, replaced)
             if made.image is not None:
                 fs.symlink(made.image, place, IMAGE)
@@ -90,7 +89,7 @@ def write(store: Store, made: Receipt, config: bytes | None, root: int, replaced
 
 def _write_files(place: int, root: int, replaced: Iterable[Record]) -> None:
     fs.make_own_directory(place, ROOT)
-    with _opened(place, ROOT) as top, Dirs(top) as made, Dirs(root) as source:
+    with opened(ROOT, place) as top, Dirs(top) as made, Dirs(root) as source:
         for record in replaced:
             if record.type is FileType.FILE:
                 _make_parents(made, record.path)
@@ -140,12 +139,3 @@ def forget(store: Store, zonepath: Path) -> None:
     discard(store, zonepath)
     with store.directory(PART) as at:
         remove(at, zone_key(zonepath))
-
-
-@contextmanager
-def _opened(at: int, name: str) -> Iterator[int]:
-    fd = os.open(name, fs.DIRECTORY, dir_fd=at)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -15,13 +15,13 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from partialroot import observed
 from partialroot.zone import fs
-from partialroot.zone.dirs import Dirs
+from partialroot.zone.dirs import Dirs, opened
 
 PART = "settled"
 OBSERVED, IMAGE = "observed-", "image-"
@@ -143,7 +143,7 @@ def _about_image(image: str, places: Iterable[str]) -> Mapping[str, Any]:
 
 def forget(store: Path, key: str) -> None:
     """Forget a zone."""
-    with _opened(str(store)) as at:
+    with opened(f"{store}/{PART}") as at:
         fs.discard(at, key)
 
 
@@ -154,7 +154,7 @@ def sweep(store: str) -> None:
     zones = list(_zones(place, names))
     kept = {f"{OBSERVED}{zone.get('observed')}" for zone in zones}
     kept |= {f"{IMAGE}{zone.get('image_key')}" for zone in zones}
-    with _opened(store) as at, suppress(OSError):
+    with opened(place) as at, suppress(OSError):
         for name in names:
             if name.startswith((OBSERVED, IMAGE)) and name not in kept:
                 fs.discard(at, name)
@@ -168,18 +168,9 @@ def _zones(place: str, names: Iterable[str]) -> Iterator[Mapping[str, Any]]:
 
 
 def _write(store: str, name: str, document: Mapping[str, Any]) -> None:
-    with _opened(store) as at:
+    with opened(f"{store}/{PART}") as at:
         beside = fs.create_beside(at, name, json.dumps(document, separators=(",", ":")).encode())
         fs.rename(at, beside, at, name)
-
-
-@contextmanager
-def _opened(store: str) -> Iterator[int]:
-    at = os.open(f"{store}/{PART}", fs.DIRECTORY)
-    try:
-        yield at
-    finally:
-        os.close(at)
 
 
 # --- how things are -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 from partialroot.errors import BusyError, PartialRootError
 from partialroot.zone import durable, fs, image, journal, previous, settled
 from partialroot.zone.binds import Mounter
-from partialroot.zone.dirs import Dirs
+from partialroot.zone.dirs import Dirs, opened
 from partialroot.zone.journal import Intent, Stamp, Step, Touched
 from partialroot.zone.receipt import NAME as RECEIPT
 from partialroot.zone.removal import refuse_undeletable, remove
@@ -131,7 +131,7 @@ class Work:
             if intent.binds_after and self._mounter:
                 self._mounter.up(self._path, intent.binds_after)
             if intent.holds:
-                with _opened(zone, OLD) as old:
+                with opened(OLD, zone) as old:
                     refuse_undeletable(old)
 
     def commit(self) -> None:
@@ -140,10 +140,10 @@ class Work:
             if zone is None:
                 raise FileNotFoundError(2, "is gone", self.intent.zonepath)
             if self._receipt is None:
-                with _opened(zone, OLD) as old:
+                with opened(OLD, zone) as old:
                     fs.rename(zone, RECEIPT, old, RECEIPT)
             else:
-                with _opened(zone, NEW) as new:
+                with opened(NEW, zone) as new:
                     fs.rename(new, RECEIPT, zone, RECEIPT)
 
     def undo(self) -> None:
@@ -170,7 +170,7 @@ class Work:
             fs.make_own_directory(zone, NEW)
         if self.intent.before is not None:
             self._make_old(zone)
-        with _opened(zone, NEW) as new:
+        with opened(NEW, zone) as new:
             for step in self.intent.steps:
                 if step.put:
                     make_parents(new, step.path)
@@ -180,7 +180,7 @@ class Work:
 
     def _make_old(self, zone: int) -> None:
         fs.make_own_directory(zone, OLD)
-        with _opened(zone, OLD) as old:
+        with opened(OLD, zone) as old:
             for step in self.intent.steps:
                 if step.hold:
                     make_parents(old, step.path)
@@ -357,15 +357,6 @@ def make_parents(at: int, path: str) -> None:
             if not fs.exists(parent, name):
                 fs.make_directory(parent, name)
             above = f"{above}/{name}"
-
-
-@contextmanager
-def _opened(at: int, name: str) -> Iterator[int]:
-    fd = os.open(name, fs.DIRECTORY, dir_fd=at)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _parent(path: str) -> str:
