@@ -45,7 +45,7 @@ class Content(NamedTuple):
 
 
 NOTHING = Content(None, b"")
-_KIND = memory.kind("content of the closure", Content._fields, Elf._fields, sorted(openers.ALL))
+KIND = memory.kind("content of the closure", Content._fields, Elf._fields, sorted(openers.ALL))
 
 _Answer = TypeVar("_Answer")
 
@@ -135,13 +135,13 @@ class Files:
             return b""
 
     def _content(self, found: Found) -> Content:
-        """Return what earlier runs read in a file, else read it: its beginning, and what that leads to."""
-        known = self.tree.memory.get_of(found.node, _KIND)
+        """Return what was read in a file before, else read it: its beginning, and what that leads to."""
+        known = self.tree.recall(found.node, KIND)
         if known is not None:
             return Content.unpacked(known)
         content = self._with_opened(found, _read)
         if content is not None:
-            self.tree.memory.put_of(found.node, _KIND, content.packed)
+            self.tree.memory.put_of(found.node, KIND, content.packed)
         return content or NOTHING
 
     def _look(self, name: str) -> Found | None:
@@ -176,8 +176,11 @@ class Files:
 
 
 def _read(descriptor: int) -> Content:
-    """Read what is in an open file."""
-    head = read_head(descriptor)
+    return read_content(descriptor, read_head(descriptor))
+
+
+def read_content(descriptor: int, head: bytes) -> Content:
+    """Return what is in an open file that begins with ``head``, which has all that the kernel looks at."""
     if head.startswith(MAGIC):
         return Content(read_elf(descriptor, head), b"")
     return Content(None, head[:MOST] if head.startswith(b"#!") else b"")

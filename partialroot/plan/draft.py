@@ -11,6 +11,9 @@ from partialroot.source.tree import Resolved, Tree
 if TYPE_CHECKING:
     from partialroot.source.packages import Packages
 
+Verdict = tuple[str | None, bool]
+"""Why a file is a secret, None if it is none, and whether it was edited."""
+
 _INSTALLABLE = (FileType.FILE, FileType.DIR, FileType.SYMLINK)
 
 
@@ -20,7 +23,8 @@ class Draft:
     ``named`` holds the paths a profile wrote literally, ``by_package`` those a package brought and
     ``granted`` the secrets asked for: the rules on edited files and secrets tell them apart (P6).
     ``lenient`` holds what came in bulk: what such a file lacks is a warning, not an error. ``instead`` is
-    where the content of a path comes from if not from itself: a copy of it as it was shipped.
+    where the content of a path comes from if not from itself: a copy of it as it was shipped. ``verdicts``
+    are on files that were read ahead.
     """
 
     def __init__(self, tree: Tree, packages: "Packages", excludes: Excludes) -> None:
@@ -35,6 +39,7 @@ class Draft:
         self.lenient: set[RootPath] = set()
         self.granted: set[RootPath] = set()
         self.instead: dict[RootPath, RootPath] = {}
+        self.verdicts: dict[RootPath, Verdict] = {}
         self.warnings: list[str] = []
 
     def add(self, path: RootPath, node: Node, reason: Reason) -> None:

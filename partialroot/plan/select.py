@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import Missing
-from partialroot.model import FileType, Profile, Reason, Selection, ZoneSettings
+from partialroot.model import Profile, Reason, Selection, ZoneSettings
 from partialroot.paths import RootPath
+from partialroot.plan.ahead import is_runnable, read_ahead
 from partialroot.plan.assemble import assemble
 from partialroot.plan.draft import Draft
 from partialroot.plan.made import make
@@ -31,8 +32,9 @@ def select(
     gather(profile, draft)
     for program in platform.programs(profile):
         _want(program, profile, draft)
-    found = _close(profile, draft)
     tops = shared_tops(platform.name, tree.lstat)
+    read_ahead(draft, tops)
+    found = _close(profile, draft)
     vet(draft, tops)
     made = make(profile, draft, found.cached, platform.made(profile, draft), platform.keeping)
     entries = assemble(draft, made, tops, profile.private, platform.always(tops))
@@ -100,13 +102,9 @@ def _close(profile: Profile, draft: Draft) -> Closure:
 
 
 def _runnable(draft: Draft) -> list[Wanted]:
-    """Return the chosen files that may be ELF objects or scripts.
-
-    Data is not opened: libraries and loadable modules are recognised by name where Debian leaves them
-    without execute permission.
-    """
+    """Return the chosen files that may be ELF objects or scripts; data is not opened."""
     return [
         Wanted(path, next(iter(draft.reasons[path])), "warning" if path in draft.lenient else "error")
         for path, node in draft.nodes.items()
-        if node.type is FileType.FILE and (node.mode & 0o111 or ".so" in path.name or path.endswith(".node"))
+        if is_runnable(path, node)
     ]

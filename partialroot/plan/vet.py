@@ -5,7 +5,7 @@ import os
 from partialroot.errors import ConflictError
 from partialroot.model import FileType, Layer, Node
 from partialroot.paths import RootPath
-from partialroot.plan.draft import Draft
+from partialroot.plan.draft import Draft, Verdict
 from partialroot.plan.policy import is_editable, layer_of
 from partialroot.source.packages import pristine
 from partialroot.source.secrets import is_closed, key_reason, secret_reason
@@ -27,8 +27,7 @@ def vet(draft: Draft, tops: tuple[RootPath, ...]) -> None:
     for path, node in list(draft.nodes.items()):
         if node.type is not FileType.FILE or path in draft.granted:
             continue
-        shared = layer_of(path, tops) is Layer.SHARED
-        why, edited = _look_at(draft, path, node, shared)
+        why, edited = draft.verdicts.get(path) or _look_at(draft, path, node, tops)
         if why is not None and path in draft.named:
             refused.append(f"{path} ({why})")
         elif why is not None:
@@ -57,27 +56,33 @@ def why_secret(tree: Tree, path: RootPath, node: Node, *, shared: bool) -> str |
 
     ``path`` is canonical; ``shared`` whether it lies where zones only read.
     """
-    why = _why_by_place(tree, path, node)
+    why = why_by_place(tree, path, node)
     if why is not None or not _is_opened(path, shared):
         return why
     with tree.opened(path, node) as descriptor:
         return key_reason(os.pread(descriptor, _HEAD, 0))
 
 
-def _look_at(draft: Draft, path: RootPath, node: Node, shared: bool) -> tuple[str | None, bool]:
-    """Say why a file is a secret, and whether it was edited; what must be read for both is opened once."""
-    why = _why_by_place(draft.tree, path, node)
+def _look_at(draft: Draft, path: RootPath, node: Node, tops: tuple[RootPath, ...]) -> Verdict:
+    """Judge a file; what must be read for that is opened once."""
+    why = why_by_place(draft.tree, path, node)
+    shared = layer_of(path, tops) is Layer.SHARED
     if why is not None or not _is_opened(path, shared):
         return why, False
     with draft.tree.opened(path, node) as descriptor:
-        why = key_reason(os.pread(descriptor, _HEAD, 0))
-        by_hand = shared or path in draft.named or not is_editable(path, path in draft.by_package)
-        if why is not None or by_hand:
-            return why, False
-        return None, not pristine(draft.tree, draft.packages, path, descriptor)
+        return judge(draft, path, tops, descriptor, os.pread(descriptor, _HEAD, 0))
 
 
-def _why_by_place(tree: Tree, path: RootPath, node: Node) -> str | None:
+def judge(draft: Draft, path: RootPath, tops: tuple[RootPath, ...], descriptor: int, head: bytes) -> Verdict:
+    """Judge an open file that begins with ``head``, whose place and mode do not make it a secret."""
+    shared = layer_of(path, tops) is Layer.SHARED
+    why = key_reason(head[:_HEAD]) if _is_opened(path, shared) else None
+    by_hand = shared or path in draft.named or not is_editable(path, path in draft.by_package)
+    return why, why is None and not by_hand and not pristine(draft.tree, draft.packages, path, descriptor)
+
+
+def why_by_place(tree: Tree, path: RootPath, node: Node) -> str | None:
+    """Say why a regular file is a secret by its place and mode, None if these do not tell."""
     closed = path.is_below("/etc") and is_closed(tree, path)
     return secret_reason(path, node, None, closed=closed)
 

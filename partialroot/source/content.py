@@ -21,13 +21,16 @@ _NOT_COPIED = ("trusted.", "btrfs.", "security.ima", "security.evm")
 """Attributes that belong to a file system or to one inode: a copy must not carry them."""
 
 _CHUNK = 1 << 20
-_MANY, _LARGE = 500, 8 << 20  # files, bytes
+MANY = 500
+"""So many files are worth a second process to read half of them."""
+
+_LARGE = 8 << 20  # bytes
 _INT, _LONG = struct.calcsize("i"), struct.calcsize("l")
 _GETFLAGS = 0x80006601 | _LONG << 16  # FS_IOC_GETFLAGS of linux/fs.h
 _NO_FLAGS = bytes(_LONG)
 _IMMUTABLE = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: link(2) refuses both
-_KIND = memory.kind("content", Content._fields)
-_Fields = tuple[str, tuple[tuple[str, bytes], ...], bool]
+KIND = memory.kind("content", Content._fields)
+Fields = tuple[str, tuple[tuple[str, bytes], ...], bool]
 
 
 def measure(tree: Tree, nodes: Iterable[tuple[RootPath, Node]]) -> dict[RootPath, Content]:
@@ -35,51 +38,63 @@ def measure(tree: Tree, nodes: Iterable[tuple[RootPath, Node]]) -> dict[RootPath
 
     Files that may not be read are left out and noted in ``tree.unreadable``. Raises SourceError for one
     that is no longer what lstat(2) said, or changes while it is read. Every inode is read once, and none
-    whose content ``tree.memory`` has.
+    whose content ``tree`` recalls.
     """
     files = list(nodes)
     inodes = {(node.dev, node.ino): (path, node) for path, node in files}
-    known = {inode: tree.memory.get_of(node, _KIND) for inode, (_, node) in inodes.items()}
+    known = {inode: tree.recall(node, KIND) for inode, (_, node) in inodes.items()}
     unknown = [file for inode, file in inodes.items() if known[inode] is None]
     for (path, node), fields in zip(unknown, _measure_all(tree, unknown), strict=True):
         known[node.dev, node.ino] = fields
         if fields is None:
             tree.unreadable.add(path)
         else:
-            tree.memory.put_of(node, _KIND, fields)
+            tree.memory.put_of(node, KIND, fields)
     found = {inode: Content(*fields) for inode, fields in known.items() if fields is not None}
     return {path: found[node.dev, node.ino] for path, node in files if (node.dev, node.ino) in found}
 
 
-def _measure_all(tree: Tree, files: Sequence[tuple[RootPath, Node]]) -> list[_Fields | None]:
+def _measure_all(tree: Tree, files: Sequence[tuple[RootPath, Node]]) -> list[Fields | None]:
     """Measure with two processors, unless that takes longer to begin with than it saves."""
 
-    def some(files: Sequence[tuple[RootPath, Node]]) -> list[_Fields | None]:
+    def some(files: Sequence[tuple[RootPath, Node]]) -> list[Fields | None]:
         return [_measure(tree, path, node) for path, node in files]
 
-    much = len(files) > _MANY or sum(node.size for _, node in files) > _LARGE
+    much = len(files) > MANY or sum(node.size for _, node in files) > _LARGE
     return halves.halved(some, files) if much and halves.is_useful() else some(files)
 
 
-def _measure(tree: Tree, path: RootPath, node: Node) -> _Fields | None:
+def _measure(tree: Tree, path: RootPath, node: Node) -> Fields | None:
     """Read one file; return the fields of a Content, None if it may not be read."""
     try:
         with tree.opened(path, node) as descriptor:
-            fields = _sha256(descriptor, node.size), _xattrs(descriptor), is_immutable(descriptor)
-            after = os.fstat(descriptor)
+            return read_fields(descriptor, path, node, read_beginning(descriptor, node))
     except SourceError:
         if path in tree.unreadable:
             return None
         raise
+
+
+def read_beginning(descriptor: int, node: Node) -> bytes:
+    """Read the first bytes of a file just opened: all of most files."""
+    return os.read(descriptor, min(node.size + 1, _CHUNK))
+
+
+def read_fields(descriptor: int, path: RootPath, node: Node, beginning: bytes) -> Fields:
+    """Return the fields of the Content of an open file, of which ``beginning`` has been read already.
+
+    Raises SourceError for one that is no longer what lstat(2) said.
+    """
+    fields = _sha256(descriptor, node.size, beginning), _xattrs(descriptor), is_immutable(descriptor)
+    after = os.fstat(descriptor)
     if (after.st_size, after.st_mtime_ns) != (node.size, node.mtime_ns):
         raise SourceError("changed while it was read", path=path, hint="run the command again")
     return fields
 
 
-def _sha256(descriptor: int, size: int) -> str:
+def _sha256(descriptor: int, size: int, beginning: bytes) -> str:
     """Hash up to ``size`` bytes and one more: a file that grows without end is not followed."""
-    data = os.read(descriptor, min(size + 1, _CHUNK))
-    digest, done = hashlib.sha256(data), len(data)
+    digest, done = hashlib.sha256(beginning), len(beginning)
     if done == size < _CHUNK:  # as most files: that less came than was asked for is their end
         return digest.hexdigest()
     while done <= size and (chunk := os.read(descriptor, min(size - done + 1, _CHUNK))):

@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from posixpath import normpath
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from partialroot import globs, observed
 from partialroot.errors import SourceError
@@ -47,8 +47,9 @@ class Tree:
     """The files below ``root``, as a process that is chrooted into it would see them.
 
     ``hidden`` are canonical paths that searches leave out (the store), ``views`` the places on the host of
-    files that something is mounted over, ``memory`` has what earlier runs read in files. ``unreadable``
-    collects the paths that could not be looked at for want of permission: for the tree they do not exist.
+    files that something is mounted over, ``memory`` has what earlier runs read in files, ``ahead`` what this
+    one did before it is asked for, by kind, device and inode. ``unreadable`` collects the paths that could
+    not be looked at for want of permission: for the tree they do not exist.
     Raises SourceError when ``root`` is no directory.
     """
 
@@ -68,6 +69,7 @@ class Tree:
         self.hidden = frozenset(hidden)
         self.views = views
         self.memory = memory or Memory()
+        self.ahead: dict[tuple[str, int, int], Any] = {}
         self.unreadable: set[RootPath] = set()
         self._prefix = "" if real == "/" else real
         self._nodes: dict[str, Node | None] = {}
@@ -159,6 +161,15 @@ class Tree:
         if left <= 0:
             raise SourceError(f"is larger than {limit} bytes", path=path)
         return b"".join(chunks)
+
+    def recall(self, node: Node, kind: str) -> Any:
+        """Return what was read in a file in an earlier run, or in this one ahead of need; None if nothing."""
+        known = self.memory.get_of(node, kind)
+        if known is None and self.ahead:
+            known = self.ahead.get((kind, node.dev, node.ino))
+            if known is not None:
+                self.memory.put_of(node, kind, known)
+        return known
 
     def names(self, path: RootPath) -> tuple[str, ...]:
         """Return the sorted names in the directory that ``path`` leads to; none when it is no directory."""
