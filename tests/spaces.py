@@ -34,7 +34,8 @@ def mount_point(place: str) -> str:
 
 def mounts_below(place: Path) -> list[str]:
     """Return the mount points strictly below a directory, the last mounted first."""
-    return [point for point in reversed(_points()) if point.startswith(f"{os.path.realpath(place)}/")]
+    top = f"{os.path.realpath(place)}/"
+    return [point for point in reversed(_points()) if point.startswith(top)]
 
 
 def _points() -> list[str]:
