@@ -47,6 +47,17 @@ def is_mount_point(directory: Path) -> bool:
     return os.path.ismount(directory)
 
 
+def mount_points() -> frozenset[str]:
+    """Return where something is mounted, as this process sees it."""
+    if is_illumos():
+        from partialroot.host.illumos import mnttab
+
+        return mnttab.read().points
+    from partialroot.host.linux import mountinfo
+
+    return mountinfo.read().points
+
+
 def is_shown(directory: Path) -> bool:
     """Whether a directory, or something below it, is mounted somewhere: then it must not go yet."""
     if is_illumos():

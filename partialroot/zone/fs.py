@@ -396,4 +396,4 @@ def read(at: int, name: str, limit: int = 1 << 28) -> bytes | None:
     except FileNotFoundError:
         return None
     with open(fd, "rb") as file:
-        return file.read(limit)
+        return file.read(min(limit, os.fstat(fd).st_size))  # as much as is asked for would be reserved

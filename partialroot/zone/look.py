@@ -7,7 +7,7 @@ opened. So there are no loops, no way out of the root, and nothing that blocks.
 
 import os
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from errno import ENOTSUP, ESTALE
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from partialroot.model import NO_XATTRS, FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.zone import fs
+from partialroot.zone.dirs import Dirs
 
 MAX_DEPTH = 256
 """A walk holds two descriptors for each level it is deep; below this it goes no deeper."""
@@ -108,6 +109,30 @@ def _descend(levels: list[_Level], found: Found, mount: tuple[int, str]) -> str:
         return OTHER_MOUNT
     levels.append(_Level(found.path, descriptor))
     return ""
+
+
+def at(paths: Iterable[RootPath], root: int, mounted: frozenset[RootPath]) -> Iterator[Found]:
+    """Yield what is at ``paths`` below the open directory ``root``, parents first: nothing else is looked at.
+
+    ``mounted`` are the paths where something is mounted; what is below them is left out, as by a walk.
+    """
+    hidden = tuple(f"{one}/" for one in mounted)
+    with Dirs(root) as dirs:
+        for path in sorted(paths):
+            if path.startswith(hidden):
+                continue
+            try:
+                parent = dirs.fd(path.parent)
+                node = _node_of(parent, path.name)
+            except OSError:  # it is missing, or what should hold it is no directory
+                continue
+            is_other = path in mounted and node.type is FileType.DIR
+            yield Found(path, node, parent, OTHER_MOUNT if is_other else "")
+
+
+def _node_of(parent: int, name: str) -> Node:
+    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    return Node.of(found, os.readlink(name, dir_fd=parent) if stat.S_ISLNK(found.st_mode) else None)
 
 
 def mount_id(fd: int) -> tuple[int, str]:

@@ -175,7 +175,7 @@ def _read_file(file: BinaryIO, path: Path) -> bytes:
         raise NoReceiptError("is not a regular file", path=str(path))
     if found.st_size > MAX_BYTES:
         raise NoReceiptError(f"is larger than {MAX_BYTES} bytes", path=str(path))
-    return file.read(MAX_BYTES)
+    return file.read(found.st_size)  # as much as is asked for would be reserved
 
 
 def _check_ours(found: os.stat_result, path: Path) -> None:

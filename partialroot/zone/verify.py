@@ -6,9 +6,12 @@ files are ``extra`` (severity ``note``).
 """
 
 import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice, takewhile
 from pathlib import Path
 
 from partialroot.errors import NoReceiptError, ZonepathError
@@ -30,11 +33,22 @@ _CONTENT = frozenset({"size", "target", "content", "xattrs"})
 
 
 class Images:
-    """What one command has read of images, which many zones share."""
+    """What one command has read of images, which many zones share, and of what is mounted."""
 
     def __init__(self) -> None:
         self._records: dict[str, tuple[Record, ...]] = {}
         self._findings: dict[tuple[str, bool], list[Finding]] = {}
+
+    def mounted_in(self, root: Path) -> frozenset[RootPath]:
+        """Return where something was mounted below a root when this was first asked of any."""
+        top = os.path.realpath(root)
+        start = bisect_left(self._mount_points, f"{top}/")
+        below = takewhile(lambda point: point.startswith(f"{top}/"), islice(self._mount_points, start, None))
+        return frozenset(RootPath(point[len(top) :]) for point in below)
+
+    @cached_property
+    def _mount_points(self) -> list[str]:
+        return sorted(local.mount_points())
 
     def records(self, image: str) -> tuple[Record, ...]:
         """Return an image's manifest; NoReceiptError when it cannot be read."""
@@ -63,14 +77,16 @@ def verify(
     """Return every difference between a zone and its receipt, sorted by path.
 
     ``images`` is shared by the zones of one command. Without ``contents`` only shared files whose time has
-    changed are read, and edits go unseen: quick, and as good as the file's owner is honest. Raises
-    ZonepathError when there is no root to look at.
+    changed are read, and what the zone edited or added goes unseen: quick, and as good as the file's owner
+    is honest. Raises ZonepathError when there is no root to look at.
     """
+    images = images or Images()
     findings = list(check_pointer(zonepath, receipt))
     with open_root(zonepath) as root:
-        findings += _PrivateLayer(root, receipt, contents=contents).findings()
+        mounted = None if contents else images.mounted_in(zonepath / "root")
+        findings += _PrivateLayer(root, receipt, mounted).findings()
     if receipt.image is not None:
-        findings += (images or Images()).findings(receipt.image, contents=contents)
+        findings += images.findings(receipt.image, contents=contents)
     return sorted(findings)
 
 
@@ -147,12 +163,15 @@ class _Layer:
         if top is not None:
             self._check_node(top, Node.of(os.fstat(self._root)))
         with Hashing(self._check_sum) as hashing:
-            for found in look.walk(self._root, self._is_expected):
+            for found in self._look():
                 self._check(found, hashing)
         for path, record in self._unseen.items():
             if self._closed.isdisjoint(path.ancestors):
                 self._report(path, "missing", describe(record), "")
         return self._findings
+
+    def _look(self) -> Iterator[look.Found]:
+        return look.walk(self._root, self._is_expected)
 
     def _is_expected(self, found: look.Found) -> bool:
         return found.path in self._records
@@ -193,12 +212,14 @@ class _Layer:
 
         Labels that the system itself keeps (security.selinux) appear without anybody's doing.
         """
-        recorded = dict(record.xattrs)
         try:
-            actual = dict(look.xattrs(found.parent, found.path.name))
+            xattrs = look.xattrs(found.parent, found.path.name)
         except OSError as error:
             self._report(record.path, "unreadable", "", error.strerror or str(error))
             return
+        if xattrs == record.xattrs:  # most have none
+            return
+        recorded, actual = dict(record.xattrs), dict(xattrs)
         for name in sorted(recorded.keys() | actual.keys()):
             counts = name in recorded or name in GRANTING or name.startswith("user.")
             if counts and recorded.get(name) != actual.get(name):
@@ -224,11 +245,16 @@ class _Layer:
 
 
 class _PrivateLayer(_Layer):
-    """A zone's own root: the zone may edit and add, and the shared layer's directories are mounted in it."""
+    """A zone's own root: the zone may edit and add, and the shared layer's directories are mounted in it.
 
-    def __init__(self, root: int, receipt: Receipt, *, contents: bool) -> None:
-        super().__init__(root, receipt.entries, contents=contents)
+    Where it is known at which paths something is ``mounted``, a quick look is enough: what is new in it is
+    no drift, and contents are not read.
+    """
+
+    def __init__(self, root: int, receipt: Receipt, mounted: frozenset[RootPath] | None) -> None:
+        super().__init__(root, receipt.entries, contents=mounted is None)
         self._receipt = receipt
+        self._mounted = mounted
         self._unseen_mounts = set(receipt.mounts)
         self._extras: Counter[RootPath] = Counter()
 
@@ -240,6 +266,11 @@ class _PrivateLayer(_Layer):
             if count > MOST_EXTRA:
                 self._findings.append(Finding(path, "extra", "", f"{count - MOST_EXTRA} more in it", NOTE))
         return self._findings
+
+    def _look(self) -> Iterator[look.Found]:
+        if self._mounted is None:
+            return super()._look()
+        return look.at({*self._unseen, *self._unseen_mounts}, self._root, self._mounted)
 
     def _is_expected(self, found: look.Found) -> bool:
         return super()._is_expected(found) or found.path in self._receipt.mounts
