@@ -1,7 +1,7 @@
 """status, verify, audit, explain: what is there, without changing any of it."""
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ from partialroot.zone.audit import audit as audit_zone
 from partialroot.zone.explain import Step
 from partialroot.zone.explain import explain as explain_path
 from partialroot.zone.journal import all_intents
+from partialroot.zone.site import IMAGE
 from partialroot.zone.state import Known
 from partialroot.zone.state import state as state_of
 from partialroot.zone.store import Store
@@ -44,24 +45,60 @@ def verify(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]
             refuse_unmounted(Path(zonepath))
             return Outcome(zonepath, verify_zone(Path(zonepath), receipt, images), notes=notes)
 
-    return each(zonepaths, one)
+    return _outcomes(zonepaths, one)
 
 
 def audit(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[list[Finding]], ...]:
     """Look for what zones could misuse; the store's other zones are where second names may be found."""
     others = [zone.zonepath for zone in Store(store).zones()] if store.is_dir() else []
 
-    def one(zonepath: str, known: Known) -> Outcome[list[Finding]]:
+    def one(zonepath: str) -> Outcome[list[Finding]]:
         path = Path(zonepath)
         with looked_at(store, path) as notes:
             receipt = need_receipt(path)
             refuse_unmounted(path)
-            found = audit_zone(path, receipt, store, [other for other in others if other != path], known)
-            return Outcome(zonepath, found, notes=notes)
+            return Outcome(zonepath, audit_zone(path, receipt, store, others, known), notes=notes)
 
     with live.views(store) as views:
         known = Known(views)
-        return each(zonepaths, lambda zonepath: one(zonepath, known))
+        return _outcomes(zonepaths, one)
+
+
+def _outcomes(zonepaths: Sequence[str], look: Callable[[str], Outcome[T]]) -> tuple[Outcome[T], ...]:
+    """Look at zones as :func:`_side_by_side` does; the error of one becomes its outcome."""
+    return _side_by_side(zonepaths, lambda zonepath: each([zonepath], look)[0])
+
+
+def _side_by_side(zonepaths: Sequence[str], look: Callable[[str], T]) -> tuple[T, ...]:
+    """Look at zones, in several processes if they are many.
+
+    What is found out of an image that several have, every process knows.
+    """
+    workers = min(allowed_cores(), len(zonepaths) // WORTH_A_PROCESS)
+    if workers < 2:
+        return tuple(map(look, zonepaths))
+    found = {zonepath: look(zonepath) for zonepath in _first_with_their_images(zonepaths)}
+    rest = [zonepath for zonepath in zonepaths if zonepath not in found]
+    parts = [rest[start : start + WORTH_A_PROCESS] for start in range(0, len(rest), WORTH_A_PROCESS)]
+    for done in spread(lambda number: list(map(look, parts[number])), len(parts), workers):
+        part = parts[done.number]
+        found.update(zip(part, done.result or map(look, part), strict=True))
+    return tuple(found[zonepath] for zonepath in zonepaths)
+
+
+def _first_with_their_images(zonepaths: Sequence[str]) -> Iterator[str]:
+    """Yield the first zone of those that have the same image."""
+    images: dict[str, list[str]] = {}
+    for zonepath in zonepaths:
+        images.setdefault(_image_at(zonepath), []).append(zonepath)
+    return (alike[0] for alike in images.values() if len(alike) > 1)
+
+
+def _image_at(zonepath: str) -> str:
+    try:
+        return os.readlink(f"{zonepath}/{IMAGE}")
+    except OSError:
+        return ""
 
 
 class ZoneStatus(NamedTuple):
@@ -86,7 +123,7 @@ def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
     busy = {intent.zonepath for intent in all_intents(opened)} if opened else set()
     with live.views(store) as views:
         known = _Known(Known(views), local.living())
-        return side_by_side(
+        return _side_by_side(
             zonepaths, lambda one: _status_of(Path(one), known, one in busy, _waits(opened, one))
         )
 
@@ -96,19 +133,6 @@ class _Known(NamedTuple):
 
     found: Known
     living: Callable[[Path], tuple[Process, ...]]
-
-
-def side_by_side(zonepaths: Sequence[str], look: Callable[[str], T]) -> tuple[T, ...]:
-    """Look at zones, in several processes if they are many; what the first shows of images all know."""
-    workers = min(allowed_cores(), len(zonepaths) // WORTH_A_PROCESS)
-    if workers < 2:
-        return tuple(map(look, zonepaths))
-    first, rest = [look(zonepaths[0])], zonepaths[1:]
-    parts = [rest[start : start + WORTH_A_PROCESS] for start in range(0, len(rest), WORTH_A_PROCESS)]
-    found: dict[int, list[T]] = {}
-    for done in spread(lambda number: list(map(look, parts[number])), len(parts), workers):
-        found[done.number] = done.result or list(map(look, parts[done.number]))
-    return tuple(chain(first, *(found[number] for number in range(len(parts)))))
 
 
 def _waits(store: Store | None, zonepath: str) -> bool:

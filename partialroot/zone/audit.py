@@ -58,7 +58,10 @@ def audit(
         findings.append(Finding(receipt.request.source, "unreadable", "the source", error.message))
     findings += _PrivateAudit(zonepath, receipt, tree, others).findings()
     if receipt.image is not None:
-        findings += _check_image(receipt.image, tree, known.images)
+        key = (receipt.image, receipt.request.source if tree else "")
+        if key not in known.audited:
+            known.audited[key] = _check_image(receipt.image, tree, known.images)
+        findings += known.audited[key]
     return sorted(findings)
 
 
@@ -140,7 +143,7 @@ class _PrivateAudit:
         self._receipt = receipt
         self._records = {record.path: record for record in receipt.entries}
         self._tree = tree
-        self._others = [other for other in others if other != zonepath]
+        self._others = others
         self._names = _Names()
         self._findings: list[Finding] = []
 
@@ -222,7 +225,7 @@ class _PrivateAudit:
                 yield node, str(self._tree.host(path))
 
     def _in_roots(self) -> Iterator[tuple[Node, str]]:
-        places = [other / "root" for other in self._others]
+        places = [other / "root" for other in self._others if other != self._zonepath]
         if self._receipt.image is not None:
             places.append(Path(self._receipt.image))
         for place in places:

@@ -35,12 +35,13 @@ class Hashing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._batch:
-            self._start()
+        if self._pool is None:  # a thread is not worth its start for so few
+            self._report_all(_hash_all(self._batch))
+            return
+        self._start()
         while self._running:
             self._finish_first()
-        if self._pool:
-            self._pool.shutdown()
+        self._pool.shutdown()
 
     def add(self, record: Record, descriptor: int) -> None:
         """Hash the file open at ``descriptor``, which is closed afterwards."""
@@ -58,7 +59,10 @@ class Hashing:
         self._batch = []
 
     def _finish_first(self) -> None:
-        for record, result in self._running.pop(0).result():
+        self._report_all(self._running.pop(0).result())
+
+    def _report_all(self, results: list[tuple[Record, str]]) -> None:
+        for record, result in results:
             self._report(record, result)
 
 

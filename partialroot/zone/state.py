@@ -20,13 +20,15 @@ MOST_LINES = 20
 class Known:
     """What one command has found out already; zones share images and sources.
 
-    ``views`` returns where the files of a source are that something is mounted over.
+    ``views`` returns where the files of a source are that something is mounted over. What images have that
+    the source has otherwise, and what audit found in them, is kept by image and source.
     """
 
     def __init__(self, views: Callable[[Path], Mapping[str, str]] = lambda source: NOTHING) -> None:
         self._views = views
         self.images: Images = Images()
         self.stale: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.audited: dict[tuple[str, str], list[Finding]] = {}
         self.trees: dict[str, Tree] = {}
 
     def tree(self, source: str) -> Tree:
