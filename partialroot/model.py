@@ -300,7 +300,8 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...]
     settings: ZoneSettings
     views: Mapping[str, str] = NOTHING
-    golden: str | None = None  # the key of ``private``, where zonepaths are snapshots of one that is kept
+    golden: str | None = None  # the key of ``private``, where zones' roots are copies of one that is kept
+    why_golden: str = ""  # or why they are not
 
     @property
     def actions(self) -> list[Action]:

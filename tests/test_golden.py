@@ -14,7 +14,7 @@ from sources import small_source
 from spaces import LoopFs
 from treedump import dump
 
-from partialroot.plan.facts import GOLDEN_LEAST
+from partialroot.plan.facts import SNAPSHOT_LEAST
 
 pytestmark = needs("root", "mount", "btrfs", "glibc")
 
@@ -38,7 +38,7 @@ class Ground:
         self.source = small_source(top / "source")
         many = self.source / "srv/many"
         many.mkdir()
-        for number in range(GOLDEN_LEAST):
+        for number in range(SNAPSHOT_LEAST.paths):
             (many / f"file {number}").write_text(f"{number}\n")
         os.link(many / "file 1", many / "twin")
         (many / "file 2").chmod(0o4750)

@@ -41,10 +41,11 @@ class Life:
         options = self._options._replace(overlays=wish.overlays, source=wish.tarball or self._options.source)
         try:
             with Branded(options).reading(self._zonepath) as branded:
-                planned = branded.plan(self._zonepath, wish.profiles)
+                planned = branded.plan(self._datasets, wish.profiles)
                 for warning in planned.plan.warnings:
                     self._say(f"warning: {warning}")
-                self._datasets.create()
+                if planned.plan.golden:
+                    self._say(f"the root is a clone of a golden dataset: {planned.plan.why_golden}")
                 branded.build(self._datasets, planned, wish.profiles)
         except BaseException:
             self.take_back()
@@ -64,6 +65,7 @@ class Life:
         with suppress(PartialRootError, OSError):
             if self._options.store.is_dir():
                 self._branded.forget(self._zonepath)
+                self._branded.reclaim(self._datasets.goldens)
 
     def is_vacant(self) -> bool:
         """Whether nothing is in the zonepath, nor mounted there: only then may zoneadm delete it (1.5)."""
@@ -176,7 +178,9 @@ class Life:
         self._datasets.unmount()
         if self._datasets.is_dataset():
             self._branded.forget(self._zonepath, all_roots=not self._datasets.roots_elsewhere())
+            goldens = self._datasets.goldens
             self._datasets.destroy()
+            self._branded.reclaim(goldens)
         if self._zonepath.is_dir():  # it never was a dataset, or holds another boot environment's root
             self._remove_directories()
 

@@ -21,6 +21,7 @@ from partialroot.model import (
     Start,
     TextWish,
 )
+from partialroot.plan import cloned
 
 if TYPE_CHECKING:  # a verb imports only what it uses
     from partialroot.closure import Closure
@@ -43,6 +44,7 @@ _PLAN: Document = {
     "platform": None,
     "changed": False,
     "image": None,
+    "golden": {"key": None, "why": ""},
     "entries": [],
     "missing": [],
     "warnings": [],
@@ -147,7 +149,8 @@ def plan_document(plan: Plan, changed: bool, seconds: float) -> Document:
         "platform": plan.platform,
         "changed": changed,
         "image": plan.digest,
-        "entries": [entry_document(action) for action in plan.actions],
+        "golden": {"key": plan.golden, "why": plan.why_golden},
+        "entries": [entry_document(action) for action in cloned.actions(plan)],
         "missing": [missing_document(one) for one in plan.missing],
         "warnings": list(plan.warnings),
         "totals": totals(plan),
@@ -204,7 +207,8 @@ def missing_document(missing: Missing) -> Document:
 
 def totals(plan: Plan) -> Document:
     """Sum up a plan: files, bytes by layer, bytes that were copied though meant to be shared, methods."""
-    files = [action for action in plan.actions if action.entry.type is FileType.FILE]
+    every = cloned.actions(plan)
+    files = [action for action in every if action.entry.type is FileType.FILE]
     own = [action for action in files if action.twin is None]
     copied = (Method.COPY, Method.CLONE)
     return {
@@ -212,7 +216,7 @@ def totals(plan: Plan) -> Document:
         "shared_bytes": sum(one.entry.size for one in own if one.entry.layer is Layer.SHARED),
         "private_bytes": sum(one.entry.size for one in own if one.entry.layer is Layer.PRIVATE),
         "copied_bytes": sum(one.entry.size for one in own if one.method in copied),
-        "by_method": dict(sorted(Counter(str(action.method) for action in plan.actions).items())),
+        "by_method": dict(sorted(Counter(str(action.method) for action in every).items())),
     }
 
 

@@ -7,6 +7,7 @@ from partialroot.cli import show
 from partialroot.cli.documents import totals
 from partialroot.cli.show import Branch
 from partialroot.model import FileType, Plan
+from partialroot.plan import cloned
 
 MOST_LINES = 20
 """So many zones have a line each."""
@@ -35,7 +36,7 @@ def print_plan(plan: Plan, *, verbose: bool = True) -> None:
                     action.entry.path,
                     action.why,
                 )
-                for action in plan.actions
+                for action in cloned.actions(plan)
             ),
         )
     show.line(summary(plan))

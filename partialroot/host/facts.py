@@ -7,7 +7,7 @@ of the image's home and of each zonepath.
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache
 from heapq import nsmallest
@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from partialroot.host.scratch import Scratch
 from partialroot.model import FileType, Layer, Selection
 from partialroot.paths import host_path
-from partialroot.plan.facts import GOLDEN_LEAST, HostFacts
+from partialroot.plan.facts import SNAPSHOT_LEAST, Golden, HostFacts, Least
 
 # These copy a file up to their upper layer instead of linking it; even to try would change the source.
 UNIONS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs", "fuse.unionfs"})
@@ -107,15 +107,16 @@ def probe(
             link_max=_link_max(where, mounts),
             free_image=free_image,
             free_root=free_root,
-            snapshots=_why_no_snapshots(selection, image, zones),
+            golden=golden(selection, SNAPSHOT_LEAST, lambda: _why_no_snapshots(image, zones)),
         )
 
 
-def _why_no_snapshots(selection: Selection, image: Scratch, zones: Iterable[Scratch]) -> str:
-    """Try it only for a layer that is worth it: it takes as long as making many files."""
-    count = sum(entry.layer is Layer.PRIVATE for entry in selection.entries)
-    if count < GOLDEN_LEAST:
-        return f"{count} private paths are made as quickly"
+def golden(selection: Selection, least: Least, trial: Callable[[], str]) -> Golden:
+    """Return what ``trial`` says of golden layers: asked only where one is worth it, as it takes time."""
+    return Golden(least.why_not(selection.entries) or trial(), least)
+
+
+def _why_no_snapshots(image: Scratch, zones: Iterable[Scratch]) -> str:
     return next(filter(None, (image.why_no_snapshots(zone.directory) for zone in zones)), "")
 
 

@@ -7,15 +7,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from partialroot.errors import ConflictError, NoReceiptError
+from partialroot.host.illumos import goldens
 from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
+from partialroot.host.illumos.goldens import Goldens
 from partialroot.model import Receipt, Request
 from partialroot.pipeline.planning import Planned, make_plan
 from partialroot.pipeline.sources import Options, reading
 from partialroot.source.tree import Tree
-from partialroot.zone import fs, inplace
+from partialroot.zone import clones, fs, golden, inplace
 from partialroot.zone import receipt as receipts
 from partialroot.zone.carry import copy_image
 from partialroot.zone.change import Change
+from partialroot.zone.golden import Golden
 from partialroot.zone.image import release_image
 from partialroot.zone.removal import remove
 from partialroot.zone.site import IMAGE, Site
@@ -56,19 +59,36 @@ class Branded:
         with reading(self._options, zonepath / OWN_IMAGES) as options:
             yield Branded(options)
 
-    def plan(self, zonepath: Path, profiles: Sequence[str]) -> Planned:
+    def plan(self, datasets: Datasets, profiles: Sequence[str]) -> Planned:
         """Return what would be built, with every refusal that needs no effect."""
-        return make_plan(self._options, profiles, [zonepath])
+        return make_plan(
+            self._options,
+            profiles,
+            [datasets.zonepath],
+            why_no_dataset=lambda: goldens.why_not(datasets.top()),
+        )
 
     def build(self, datasets: Datasets, planned: Planned, profiles: Sequence[str]) -> None:
-        """Build the zone in the empty root that is mounted."""
+        """Build the zone in a root of its own, and leave that mounted."""
         plan, zonepath = planned.plan, datasets.zonepath
         store = Store(self._options.store)
         with store.lock_zone(zonepath):
+            layer = self._make_root(datasets, planned, store)
             refuse_shared_dataset(datasets.mount_point, [store.root, plan.source])
             site = Site(store, zonepath, None, planned.lost_owners)
-            inplace.fill(plan, site, self._options.request(profiles, plan.platform))
+            inplace.fill(plan, site, self._options.request(profiles, plan.platform), layer)
             _keep(datasets)
+
+    def _make_root(self, datasets: Datasets, planned: Planned, store: Store) -> Golden | None:
+        """Make the root: empty, or a clone of a golden one; then return what is in it."""
+        if planned.plan.golden is None:
+            datasets.create()
+            return None
+        keeper = clones.Clones(datasets)
+        with clones.lock(store):
+            key = golden.ensure(planned.plan, keeper, planned.lost_owners)
+            keeper.copy(key)
+        return golden.read(planned.plan, keeper.notes(key))
 
     # --- at every start -----------------------------------------------------------------------------
 
@@ -180,6 +200,11 @@ class Branded:
         only a part was made.
         """
         self._forget(zonepath, [name for name in OURS if all_roots or name not in OF_OTHER_ROOTS])
+
+    def reclaim(self, these: Goldens) -> None:
+        """Destroy the golden layers that no zone has any more."""
+        with clones.lock(Store(self._options.store)):
+            these.reclaim()
 
     def let_go(self, zonepath: Path) -> None:
         """Let the zone no longer use this system's images; its receipts stay, for who attaches it."""

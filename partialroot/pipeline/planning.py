@@ -1,7 +1,7 @@
 """From what the user asked for to a plan: library, source, selection, host facts, plan."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from partialroot.closure.modules import brand
 from partialroot.closure.modules.brand import BrandProgram
 from partialroot.errors import BusyError, ConflictError, SourceError
 from partialroot.host import local
+from partialroot.host.facts import golden
 from partialroot.host.illumos import mnttab
 from partialroot.host.illumos.mnttab import MountTable
 from partialroot.model import NOTHING, Node, Plan, Profile, Selection, ZoneSettings
@@ -21,6 +22,7 @@ from partialroot.pipeline.sources import (
     platform_name,
     reading,
 )
+from partialroot.plan.facts import DATASET_LEAST
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
 from partialroot.plan.select import select
@@ -119,12 +121,18 @@ def _with_fragments(
 
 
 def make_plan(
-    options: Options, profiles: Sequence[str], zonepaths: Sequence[Path], *, suppliers: bool = True
+    options: Options,
+    profiles: Sequence[str],
+    zonepaths: Sequence[Path],
+    *,
+    suppliers: bool = True,
+    why_no_dataset: Callable[[], str] | None = None,
 ) -> Planned:
     """Return the plan of one command, the same for all its zones.
 
-    A plan that is only looked at needs no ``suppliers``, who may take 0.1 s to find. Raises MissingError
-    before a byte is read for measuring, and every other refusal of the stages.
+    A plan that is only looked at needs no ``suppliers``, who may take 0.1 s to find. For a root that is a
+    dataset still to be made, ``why_no_dataset`` says why it cannot be a clone of a golden one. Raises
+    MissingError before a byte is read for measuring, and every other refusal of the stages.
     """
     selection, tree = make_selection(options, profiles)
     refuse_missing(selection)
@@ -143,6 +151,8 @@ def make_plan(
         raise BusyError(
             "went away while it was looked at", path=where, hint="run the command again"
         ) from error
+    if why_no_dataset:
+        facts = facts._replace(golden=golden(selection, DATASET_LEAST, why_no_dataset))
     if options.unpacked:
         facts = facts._replace(image_home=options.unpacked.home)
     if local.is_illumos():

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import StoreError
+from partialroot.host import local
 from partialroot.zone import previous, pruning
 from partialroot.zone.pruning import Image, Stale
 from partialroot.zone.store import Store
@@ -37,12 +38,14 @@ def _shown(store: Store, give_up_previous: bool) -> Pruned:
     images, leftovers = (
         tuple(Image(path, pruning.freed([path])) for path in paths) for paths in (unused, left)
     )
-    return Pruned(images, leftovers, tuple(pruning.stale(store)), pruning.freed([*unused, *left]))
+    goldens = _goldens(store, dry_run=True)
+    size = pruning.freed([*unused, *left]) + sum(one.size for one in goldens)
+    return Pruned(images, (*leftovers, *goldens), tuple(pruning.stale(store)), size)
 
 
 def _pruned(store: Store, give_up_previous: bool) -> Pruned:
     unused = pruning.unused_images(store, even_previous=give_up_previous)
-    leftovers = tuple(pruning.clear(store))
+    leftovers = (*pruning.clear(store), *_goldens(store, dry_run=False))
     if give_up_previous:
         for zone in store.zones():
             with store.lock_zone(zone.zonepath):
@@ -50,3 +53,12 @@ def _pruned(store: Store, give_up_previous: bool) -> Pruned:
     images = tuple(one for one in (pruning.remove_image(store, path) for path in unused) if one)
     size = sum(one.size for one in (*images, *leftovers))
     return Pruned(images, leftovers, tuple(pruning.stale(store)), size)
+
+
+def _goldens(store: Store, *, dry_run: bool) -> tuple[Image, ...]:
+    """Remove golden datasets that no zone is a clone of, where zones are made of such; or only tell them."""
+    if not local.is_illumos():
+        return ()
+    from partialroot.zone import clones
+
+    return tuple(clones.prune(store, dry_run=dry_run))

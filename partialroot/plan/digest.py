@@ -17,12 +17,16 @@ def digest(actions: Iterable[Action]) -> str:
     return total.hexdigest()
 
 
-def golden_key(private: Iterable[Action]) -> str:
-    """Return the SHA-256 over the entries of a private layer, with their times: a snapshot has those, too."""
+def golden_key(private: Iterable[Action], platform: str) -> str:
+    """Return the SHA-256 over the entries of a private layer, with their times: a copy of it has those, too.
+
+    Python on illumos sees no ACLs, which are copied all the same: its ctime tells that a file got another.
+    """
     total = sha256()
     for action in private:
         entry = action.entry
-        total.update(_line(entry, action.content) + f"{entry.mtime_ns} {action.twin or ''}\n".encode())
+        seen = entry.node.ctime_ns if entry.node and platform == "illumos" else ""
+        total.update(_line(entry, action.content) + f"{entry.mtime_ns} {action.twin or ''} {seen}\n".encode())
     return total.hexdigest()
 
 

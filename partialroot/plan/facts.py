@@ -1,12 +1,43 @@
 """What the planner has to know of the host; it is found out before."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-GOLDEN_LEAST = 64
-"""So many private paths a layer has at least that is worth a golden one: btrfs ends a transaction for each
-snapshot (7 ms, measured), which takes as long as making some fifty paths (0.06 to 0.25 ms each)."""
+from partialroot.model import Entry, Layer
+
+
+class Least(NamedTuple):
+    """What a private layer has that is worth a golden one: so many paths, or so many bytes in its files."""
+
+    paths: int
+    size: int
+
+    def why_not(self, entries: Iterable[Entry]) -> str:
+        """Say that the private layer among these entries is not worth it; "" if it is."""
+        sizes = [entry.size for entry in entries if entry.layer is Layer.PRIVATE]
+        if len(sizes) >= self.paths or sum(sizes) >= self.size:
+            return ""
+        return f"{len(sizes)} private paths are made as quickly"
+
+
+SNAPSHOT_LEAST = Least(64, sys.maxsize)
+"""btrfs ends a transaction for each snapshot (7 ms, measured), which takes as long as making some fifty paths
+(0.06 to 0.25 ms each); their bytes are mostly shared by reflinks without it."""
+DATASET_LEAST = Least(64, 4 << 20)
+"""zfs(8) runs once more for a zone, and six times for the layer (10 to 20 ms each with zfs-fuse, measured):
+with a few zones as long as making some sixty paths (0.4 ms each), or writing four megabytes (8 ms each)."""
+
+
+class Golden(NamedTuple):
+    """Whether a zone's root can be a copy, on write, of a golden one.
+
+    ``why_not`` says in words why it cannot. ``least`` is what a layer must have to be worth it.
+    """
+
+    why_not: str = "not tried"
+    least: Least = SNAPSHOT_LEAST
 
 
 class HostFacts(NamedTuple):
@@ -14,8 +45,7 @@ class HostFacts(NamedTuple):
 
     ``links`` and ``clones`` are keyed by the mount point (on the host) that holds the source files: ""
     means the trial worked into the image's home, else the value says why not. ``root_links`` and
-    ``root_clones`` say the same of the zonepath. ``snapshots`` says whether a root can be a snapshot of a
-    subvolume in the image. Free space is in bytes and inodes.
+    ``root_clones`` say the same of the zonepath. Free space is in bytes and inodes.
     """
 
     image_home: Path
@@ -29,4 +59,4 @@ class HostFacts(NamedTuple):
     link_max: int
     free_image: tuple[int, int]
     free_root: tuple[int, int]
-    snapshots: str = "not tried"
+    golden: Golden = Golden()

@@ -19,12 +19,13 @@ from partialroot.model import (
 )
 from partialroot.paths import RootPath, host_path
 from partialroot.plan.digest import digest, golden_key
-from partialroot.plan.facts import GOLDEN_LEAST, HostFacts
+from partialroot.plan.facts import HostFacts
 
 AUTO = ("auto",)
 _ALL = frozenset({Method.MOUNT, Method.LINK, Method.CLONE, Method.COPY})
 # One file takes at most this much beyond its bytes: a block's rounding and its inode.
 _SLACK = 4096
+_GOLDEN = "{} private paths are made once for all zones that have the same"
 
 
 class Sharing(NamedTuple):
@@ -92,7 +93,7 @@ def plan(
     actions = tuple(chooser.action(entry) for entry in selection.entries)
     _check_space(actions, facts)
     private = tuple(action for action in actions if action.entry.layer is Layer.PRIVATE)
-    may_snapshot = chooser.has_image and not facts.snapshots and Method.CLONE in sharing.methods
+    no_golden = chooser.why_no_golden(private)
     return Plan(
         profiles=selection.profiles,
         source=selection.source,
@@ -106,7 +107,8 @@ def plan(
         warnings=(*selection.warnings, *_losses(actions, facts, chooser)),
         settings=selection.settings,
         views=selection.views,
-        golden=golden_key(private) if may_snapshot and len(private) >= GOLDEN_LEAST else None,
+        golden=None if no_golden else golden_key(private, selection.platform),
+        why_golden=no_golden or _GOLDEN.format(len(private)),
     )
 
 
@@ -126,6 +128,15 @@ class _Chooser:
         self.no_image = self._why_no_image()
         self.has_image = not self.no_image and any(entry.layer is Layer.SHARED for entry in selection.entries)
         self.mounted: set[RootPath] = set()
+
+    def why_no_golden(self, private: Iterable[Action]) -> str:
+        """Say why zones' roots are no copies of one with these private entries; "" if they are."""
+        if not self.has_image:
+            return self.no_image or "nothing is shared"
+        if Method.CLONE not in self._sharing.methods:
+            return "--share leaves clone out"
+        golden = self._facts.golden
+        return golden.why_not or golden.least.why_not(action.entry for action in private)
 
     def _why_no_image(self) -> str:
         if Method.MOUNT not in self._sharing.methods:

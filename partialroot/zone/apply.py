@@ -8,7 +8,7 @@ from typing import Any
 
 from partialroot.errors import BusyError, ConflictError, NoReceiptError
 from partialroot.model import Plan, Receipt, Request
-from partialroot.zone import batch, fs, golden, journal, previous, receipt, transaction
+from partialroot.zone import batch, fs, journal, previous, receipt, subvolumes, transaction
 from partialroot.zone.batch import Job, Task
 from partialroot.zone.change import Change
 from partialroot.zone.golden import Golden
@@ -236,7 +236,7 @@ class ZoneBuilder:
         site = self._site
         image = site.image(self._plan) if self._plan.golden else None
         if image:
-            self._golden = golden.snapshot(self._plan, image.path, site.store, site.lost_owners, at, name)
+            self._golden = subvolumes.snapshot(self._plan, image.path, site.store, site.lost_owners, at, name)
         else:
             transaction.make_zonepath(at, name)
 

@@ -12,13 +12,15 @@ with what lies beside it, and link(2) could take a file out of a read-only loopb
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import ApplyError, BusyError, ConflictError, ZonepathError
 from partialroot.host.illumos import bootenvs, commands, mnttab
 from partialroot.host.illumos.commands import MOUNT, UMOUNT, Run
+from partialroot.host.illumos.goldens import Goldens
 from partialroot.host.illumos.zfs import Dataset, Zfs
 
 PARENT, ACTIVE = "org.opensolaris.libbe:parentbe", "org.opensolaris.libbe:active"
@@ -150,14 +152,34 @@ class Datasets:
 
     # --- making -------------------------------------------------------------------------------------
 
-    def create(self) -> str:
-        """Make an empty root for the running boot environment, mount it and return its dataset."""
+    def create(self, origin: str | None = None) -> str:
+        """Make a root for the running boot environment, mount it and return its dataset.
+
+        It is empty, or has what a golden dataset's snapshot has (:class:`Goldens`).
+        """
         uuid = bootenvs.running(self._run)
         container = self._make_container()
         name = _free_name(container, self._zfs.below(container))
-        self._zfs.create(name, _marks(uuid))
+        if origin:
+            self._zfs.clone(origin, name, _marks(uuid))
+        else:
+            self._zfs.create(name, _marks(uuid))
         self._mount(name)
         return name
+
+    @property
+    def goldens(self) -> Goldens:
+        """The golden datasets that the root may be a clone of."""
+        return Goldens.beside(self.top(), self._run)
+
+    @contextmanager
+    def shown(self, dataset: str) -> Iterator[None]:
+        """Have another dataset mounted where the root will be."""
+        self._mount(dataset)
+        try:
+            yield
+        finally:
+            self.unmount()
 
     def clone_from(self, source: "Datasets", label: str) -> str:
         """Make a root with the content of another zone's, mount it and return its dataset.
@@ -307,7 +329,10 @@ class Datasets:
         origin = next(one.origin for one in self._zfs.below(name) if one.name == name)
         self._let_clones_go(name)
         self._zfs.destroy(name, recursive=True)
-        if origin and not any(one.origin == origin for one in self._zfs.clones()):
+        is_golden = origin and origin.startswith(
+            f"{self.goldens.container}/"
+        )  # that one has an end of its own
+        if origin and not is_golden and not any(one.origin == origin for one in self._zfs.clones()):
             self._zfs.destroy(origin)
 
     def _let_clones_go(self, name: str) -> None:

@@ -24,8 +24,8 @@ class IllumosScratch(Scratch):
         return self.failed or "no reflinks on illumos"
 
     def why_no_snapshots(self, place: Path) -> str:
-        """A zone's root is a dataset of its own, which is there before it is filled (zones facts 4)."""
-        return "a root on illumos is a dataset"
+        """Only a zone of the brand has a root that is a dataset (zones facts 2.3)."""
+        return "only a root that zoneadm installs is a dataset"
 
     def why_no_mount(self) -> str:
         """Nothing is mounted by us: zoneadmd mounts the image in every zone of the brand."""
