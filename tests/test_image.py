@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from zones import REQUEST, directory, plan_of, site_at, taken, whole_plan, with_
 
 from partialroot.errors import ApplyError, StoreError
 from partialroot.model import Layer, Method, Plan, Reason
-from partialroot.zone import apply, fs, image, receipt
+from partialroot.source import halves
+from partialroot.zone import apply, fs, image, layer, receipt
 from partialroot.zone.image import ensure_image, is_intact, release_image, sweep
 from partialroot.zone.store import Store
 
@@ -236,7 +238,17 @@ def replaced_by_its_like(path: Path) -> None:
 @pytest.mark.parametrize("name", ["tool", "rise"])
 @pytest.mark.parametrize(
     "change",
-    [replaced, replaced_by_its_like, grown, grown_in_secret, touched, loosened, made_a_link, removed],
+    [
+        replaced,
+        replaced_by_its_like,
+        grown,
+        grown_in_secret,
+        touched,
+        loosened,
+        given_to_a_group,
+        made_a_link,
+        removed,
+    ],
 )
 def test_a_source_that_changes_is_an_error_and_leaves_nothing(
     plan: Plan, store: Path, name: str, change: object
@@ -271,6 +283,60 @@ def test_a_source_swapped_for_a_fifo_does_not_hang(plan: Plan, store: Path) -> N
     os.mkfifo(plan.source / "usr/bin/rise")
     with pytest.raises(ApplyError, match="changed in the source"):
         built(plan, store)
+
+
+# --- links made by two processes -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide(scratch: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A plan of files in four directories, whose links two processes make however few they are."""
+    monkeypatch.setattr(layer, "_MANY_LINKS", 0)
+    monkeypatch.setattr(halves, "is_useful", lambda: True)
+    source = scratch / "wide"
+    for number in range(12):
+        file = source / f"usr/{number % 4}/{number}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(number))
+    paths = sorted(f"/{path.relative_to(source)}" for path in source.glob("usr/**/*"))
+    top = taken(source, "/usr", Layer.SHARED, Method.MOUNT)
+    return plan_of(source, store, [top, *(taken(source, path, Layer.SHARED) for path in paths)], ("/usr",))
+
+
+def test_both_processes_link(wide: Plan, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(fs, "observe", lambda name, path: seen.append(path) if name == "link" else None)
+    path = built(wide, store)
+    assert dump(path / "usr") == dump(wide.source / "usr")
+    assert {inode(path / f"usr/{one % 4}/{one}") for one in range(12)} == {
+        inode(wide.source / f"usr/{one % 4}/{one}") for one in range(12)
+    }
+    assert sorted(map(int, seen)) == [0, 2, 4, 6, 8, 10]  # the others elsewhere
+    forget()
+    assert is_intact(path)
+
+
+@pytest.mark.parametrize("name", ["usr/0/8", "usr/3/7"])
+def test_a_source_that_changes_for_either_process(wide: Plan, store: Path, name: str) -> None:
+    touched(wide.source / name)
+    with pytest.raises(ApplyError, match="changed in the source") as caught:
+        built(wide, store)
+    assert caught.value.path == f"/{name}"
+    assert os.listdir(wide.image_home) == []
+
+
+def test_links_of_a_process_that_dies_are_made_by_the_other(
+    wide: Plan, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, seen = os.getpid(), []
+
+    def die(name: str, path: str) -> None:
+        if name == "link" and os.getpid() != here and len(seen) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        seen.append(name)
+
+    monkeypatch.setattr(fs, "observe", die)
+    assert dump(built(wide, store) / "usr") == dump(wide.source / "usr")
 
 
 # --- half and replaced ones ---------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from partialroot.errors import ApplyError
@@ -18,9 +19,12 @@ from partialroot.model import (
     Method,
     Node,
     Plan,
+    Reason,
     Record,
+    Supplier,
 )
 from partialroot.paths import host_path
+from partialroot.source import halves
 from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.removal import remove
@@ -30,6 +34,7 @@ MOUNT_POINT_MODE = 0o755
 COPIES = ".partialroot-copies"
 """Where copies are made that are then moved to their places; gone when the layer is built."""
 LOST = ": could not be kept here: its "
+_MANY_LINKS = 2000  # for fewer, to begin a second process takes longer than it saves
 
 
 def private_actions(plan: Plan) -> list[Action]:
@@ -63,7 +68,7 @@ class LayerBuilder:
         self._copies: Counter[str] = Counter()
         self._poor: frozenset[str] = frozenset()
         self._makers: dict[Method, Callable[[Action, int, str], Record | None]] = {
-            Method.LINK: self._link,
+            Method.LINK: self._link_twin,
             Method.CLONE: self._clone,
             Method.COPY: self._copy,
             Method.WRITE: self._write,
@@ -77,11 +82,12 @@ class LayerBuilder:
 
         Directories get their metadata last, the deepest first: entries coming and going change it.
         """
-        actions = list(actions)
+        links, others = _parted(actions)
         with self._dirs:
-            self._copy_at_once(actions)
-            for action in actions:
+            self._copy_at_once(others)
+            for action in others:
                 self._do(action, self._makers[action.method])
+            self._link_all(links)
             for action in reversed(self._directories):
                 self._do(action, self._finish_directory)
         if self._copies:
@@ -107,16 +113,46 @@ class LayerBuilder:
     def _host(self, source: str) -> str:
         return host_path(self._source, self._views, source)
 
-    # --- one method each ------------------------------------------------------------------------
+    # --- links to the source --------------------------------------------------------------------
 
-    def _link(self, action: Action, at: int, name: str) -> Record:
-        if action.twin is not None:
-            fs.link(action.twin.relative, at, name, self._dirs.top)
+    def _link_all(self, links: Sequence[Action]) -> None:
+        """Make all links to files of the source, half of them in a second process where there are many.
+
+        The kernel works on one directory for one process at a time: each is given whole to one of them.
+        """
+        groups = [list(group) for _, group in groupby(links, _directory)]
+        if len(links) > _MANY_LINKS and halves.is_useful():
+            halves.halved(self._link_groups, groups)
         else:
-            fs.link(self._host(str(action.entry.source)), at, name)
+            self._link_groups(groups)
+        self.records += map(_link_record, links)
+
+    def _link_groups(self, groups: Sequence[Sequence[Action]]) -> list[None]:
+        for group in groups:
+            self._link_group(group)
+        return [None] * len(groups)
+
+    def _link_group(self, group: Sequence[Action]) -> None:
+        """Link files into their directory, and see that each link is to what was measured."""
+        action = group[0]
+        try:
+            at = self._dirs.fd(_directory(action))
+            for action in group:
+                entry = action.entry
+                name = entry.path.name
+                try:  # noqa: SIM105 - suppress() takes its time where there are thousands
+                    fs.link(self._host(str(entry.source)), at, name)
+                except FileExistsError:  # made by a second process that failed later
+                    pass
+                _check_unchanged(os.stat(name, dir_fd=at, follow_symlinks=False), entry)
+        except OSError as error:
+            raise self._failure(error, action) from error
+
+    # --- one other method each ------------------------------------------------------------------
+
+    def _link_twin(self, action: Action, at: int, name: str) -> Record:
+        fs.link(str(action.twin)[1:], at, name, self._dirs.top)
         found = os.stat(name, dir_fd=at, follow_symlinks=False)
-        if action.twin is None:
-            _check_unchanged(found, action.entry)
         return _record(action, found, (action.content or NO_CONTENT).xattrs)
 
     def _clone(self, action: Action, at: int, name: str) -> Record:
@@ -254,9 +290,53 @@ def _check_unchanged(found: os.stat_result, entry: Entry) -> None:
         and found.st_size == node.size
         and found.st_mtime_ns == node.mtime_ns
         and stat.S_IMODE(found.st_mode) == node.mode
+        and found.st_uid == node.uid
+        and found.st_gid == node.gid
     ):
         return
     raise ApplyError("changed in the source while it was read", path=entry.source, hint="try again")
+
+
+def _parted(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
+    """Return the links to files of the source, and all others."""
+    links: list[Action] = []
+    others: list[Action] = []
+    for action in actions:
+        is_link = action.method is Method.LINK and action.twin is None
+        (links if is_link else others).append(action)
+    return links, others
+
+
+def _directory(action: Action) -> str:
+    """Return the key in :class:`Dirs` of the directory that an action makes something in."""
+    return action.entry.path.rpartition("/")[0]
+
+
+def _link_record(action: Action) -> Record:
+    """Return the record of a link, which was found to be the inode that the entry was made from."""
+    entry, node, content = action.entry, action.entry.node, action.content
+    assert node is not None and content is not None
+    return Record(
+        entry.path,
+        FileType.FILE,
+        node.mode,
+        node.uid,
+        node.gid,
+        node.size,
+        node.mtime_ns,
+        None,
+        content.sha256,
+        content.xattrs,
+        Method.LINK,
+        entry.source,
+        identity_of(node),
+        *_told(action),
+    )
+
+
+def _told(action: Action) -> tuple[tuple[Reason, ...], Supplier | None] | tuple[()]:
+    """Return what a record says of why it is there; a manifest is for many."""
+    return (action.entry.reasons, action.supplier) if action.entry.layer is Layer.PRIVATE else ()
 
 
 def _record(action: Action, found: os.stat_result, xattrs: tuple[tuple[str, bytes], ...]) -> Record:
@@ -275,7 +355,7 @@ def _record(action: Action, found: os.stat_result, xattrs: tuple[tuple[str, byte
         action.method,
         entry.source,
         identity_of(entry.node),
-        *((entry.reasons, action.supplier) if entry.layer is Layer.PRIVATE else ()),  # a manifest is for many
+        *_told(action),
     )
 
 
