@@ -133,9 +133,30 @@ def test_verbs_on_what_is_no_zone(place: Path) -> None:
         done = partialroot(verb, place / "none", "--store", place / "store", "--json", code=2)
         assert done.document["error"]["kind"] == "no-receipt", verb
         assert done.document["zones"][0]["zonepath"] == str(place / "none")
-    status = partialroot("status", place / "none", "--store", place / "store", "--json", code=5)
-    assert status.document["zones"][0]["state"] == "broken"
-    assert status.document["zones"][0]["exists"] is False
+    status = partialroot("status", place / "none", "--store", place / "store", "--json", code=2).document
+    assert status["error"] == done.document["error"], "in the same words"
+    assert (status["zones"][0]["state"], status["zones"][0]["exists"]) == ("broken", False)
+
+
+def test_what_is_no_zone_does_not_keep_others_from_being_told(place: Path) -> None:
+    words = ("--source", place / "source", "--store", place / "store")
+    partialroot("populate", place / "z", place / "app.toml", *words)
+    done = partialroot("status", place / "none", place / "z", "--store", place / "store", code=2)
+    assert "no zone of ours" in done.err
+    assert f"{place}/none" not in done.out
+    assert f"{place}/z" in done.out
+    (place / "z/receipt.json").write_text("{}")
+    partialroot("status", place / "none", place / "z", "--store", place / "store", code=5)
+
+
+def test_a_zone_of_the_register_that_is_gone_is_broken(place: Path) -> None:
+    words = ("--source", place / "source", "--store", place / "store")
+    partialroot("populate", place / "z", place / "app.toml", *words)
+    partialroot("unmount", place / "z", "--store", place / "store")
+    (place / "z").rename(place / "away")
+    for asked in (place / "z", "--all"):
+        found = partialroot("status", asked, "--store", place / "store", "--json", code=5).document["zones"]
+        assert [(one["state"], one["exists"], one["error"]) for one in found] == [("broken", False, None)]
 
 
 def test_a_zone_whose_receipt_is_damaged_still_exists(place: Path) -> None:

@@ -329,6 +329,7 @@ def status_document(status: "ZoneStatus") -> Document:
         "image": status.image,
         "running": bool(status.processes),
         "processes": [{"pid": one.pid, "command": one.command} for one in status.processes],
+        "error": error_document(status.error)["error"] if status.error else None,
     }
 
 

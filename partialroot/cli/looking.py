@@ -108,17 +108,23 @@ def _print_lines(outcomes: Sequence[Outcome[Any]], found: Sequence[Mapping[str, 
 
 
 def status(args: Namespace) -> int:
-    """Say which zones are current, and what runs in them; exit 5 unless all are current."""
+    """Say which zones are current, and what runs in them; exit 5 unless all that are there are current."""
     states = inspecting.status(store_path(args.store), zonepaths(args))
+    errors = [one.error for one in states if one.error]
+    there = [one for one in states if not one.error]
     if args.json:
-        found = _sizes(states) if args.size else {}
+        found = _sizes(there) if args.size else {}
         zones = [{**documents.status_document(one), "size": found.get(one.zonepath)} for one in states]
-        print(documents.encode({"zones": zones}))
+        print(documents.encode({"zones": zones, **(documents.error_document(errors[0]) if errors else {})}))
     elif not args.quiet:
-        reports.print_status(states)
+        if there or not errors:
+            reports.print_status(there)
         if args.size:
-            _print_sizes(states, args.verbose)
-    return FINDINGS if any(one.state != "current" for one in states) else 0
+            _print_sizes(there, args.verbose)
+    for error in errors:
+        messages.say_error(error)
+    codes = [FINDINGS for one in there if one.state != "current"]
+    return max((*codes, *(error.code for error in errors)), default=0)
 
 
 def _sizes(states: Sequence[inspecting.ZoneStatus]) -> dict[str, documents.Document]:

@@ -13,7 +13,7 @@ from partialroot.paths import RootPath
 from partialroot.pipeline import live
 from partialroot.pipeline.batches import WORTH_A_PROCESS
 from partialroot.pipeline.workers import allowed_cores, spread
-from partialroot.pipeline.zones import Outcome, each, looked_at, need_receipt, refuse_unmounted
+from partialroot.pipeline.zones import Outcome, each, looked_at, need_receipt, no_zone, refuse_unmounted
 from partialroot.zone import receipt as receipts
 from partialroot.zone.audit import audit as audit_zone
 from partialroot.zone.explain import Step
@@ -22,7 +22,7 @@ from partialroot.zone.journal import all_intents
 from partialroot.zone.site import IMAGE
 from partialroot.zone.state import Known
 from partialroot.zone.state import state as state_of
-from partialroot.zone.store import Store
+from partialroot.zone.store import Registered, Store
 from partialroot.zone.verify import Images
 from partialroot.zone.verify import verify as verify_zone
 
@@ -104,8 +104,9 @@ def _image_at(zonepath: str) -> str:
 class ZoneStatus(NamedTuple):
     """A zone's state, because of what, and the processes that live in it.
 
-    ``exists`` is False where there is no zone of ours. ``profiles`` and ``image``, the digest, are what its
-    receipt says; None where that cannot be read, or the zone shares nothing.
+    ``exists`` is False where there is no zone of ours; ``error`` says so where none is known to have been
+    either. ``profiles`` and ``image``, the digest, are what its receipt says; None where that cannot be read,
+    or the zone shares nothing.
     """
 
     zonepath: str
@@ -115,6 +116,7 @@ class ZoneStatus(NamedTuple):
     exists: bool
     profiles: tuple[str, ...] | None
     image: str | None
+    error: PartialRootError | None = None
 
 
 def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
@@ -123,9 +125,12 @@ def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
     busy = {intent.zonepath for intent in all_intents(opened)} if opened else set()
     with live.views(store) as views:
         known = _Known(Known(views), local.living())
-        return _side_by_side(
-            zonepaths, lambda one: _status_of(Path(one), known, one in busy, _waits(opened, one))
-        )
+
+        def one(zonepath: str) -> ZoneStatus:
+            registered = opened.registered(Path(zonepath)) if opened else None
+            return _status_of(Path(zonepath), known, zonepath in busy, registered)
+
+        return _side_by_side(zonepaths, one)
 
 
 class _Known(NamedTuple):
@@ -135,13 +140,7 @@ class _Known(NamedTuple):
     living: Callable[[Path], tuple[Process, ...]]
 
 
-def _waits(store: Store | None, zonepath: str) -> bool:
-    """Whether a refresh is staged for a zone."""
-    known = store.registered(Path(zonepath)) if store else None
-    return known is not None and known.staged is not None
-
-
-def _status_of(zonepath: Path, known: _Known, under_way: bool, waits: bool) -> ZoneStatus:
+def _status_of(zonepath: Path, known: _Known, under_way: bool, registered: Registered | None) -> ZoneStatus:
     receipt: Receipt | None = None
     judged: Receipt | PartialRootError | None
     try:
@@ -150,12 +149,20 @@ def _status_of(zonepath: Path, known: _Known, under_way: bool, waits: bool) -> Z
     except PartialRootError as error:
         judged = error
     found, because = state_of(zonepath, judged, known.found)
-    if waits and found in ("current", "stale"):
+    if registered and registered.staged is not None and found in ("current", "stale"):
         found, because = "stale", ("a refresh is staged: it will be done at the next boot", *because)
     if under_way:
         found, because = "broken", ("work on it was interrupted, or is under way", *because)
     root = zonepath / "root"
     processes = known.living(root) if root.is_dir() else ()
     exists = under_way or judged is not None
-    made = (receipt.profiles, receipt.digest) if receipt else (None, None)
-    return ZoneStatus(str(zonepath), found, because, processes, exists, *made)
+    return ZoneStatus(
+        zonepath=str(zonepath),
+        state=found,
+        because=because,
+        processes=processes,
+        exists=exists,
+        profiles=receipt.profiles if receipt else None,
+        image=receipt.digest if receipt else None,
+        error=None if exists or registered else no_zone(zonepath),
+    )

@@ -138,10 +138,14 @@ def need_receipt(zonepath: Path) -> Receipt:
     """Return the zone's receipt; NoReceiptError when there is none."""
     receipt = receipts.read(zonepath)
     if receipt is None:
-        raise NoReceiptError(
-            "there is no zone of ours", path=str(zonepath), hint="partialroot status --all lists them"
-        )
+        raise no_zone(zonepath)
     return receipt
+
+
+def no_zone(zonepath: Path) -> NoReceiptError:
+    """Return the error of who asks for a zone where there is none of ours."""
+    hint = "partialroot status --all lists them"
+    return NoReceiptError("there is no zone of ours", path=str(zonepath), hint=hint)
 
 
 def is_branded(zonepath: Path) -> bool:

@@ -430,8 +430,12 @@ class Zone:
         self.do("remove")
 
     def status(self) -> dict[str, Any]:
-        """Return what the tool knows of the zone."""
-        return self.do("status")
+        """Return what the tool knows of the zone; that there is none is an answer, too."""
+        said = self.ask("status")
+        if said.get("error", {}).get("kind") != "no-receipt":
+            self.check(said)
+        zone: dict[str, Any] = said["zones"][0]
+        return zone
 
     def runs(self) -> bool:
         """Return whether a process lives in the zone, which must be there or about to be built."""
