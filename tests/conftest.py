@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -23,7 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave the host's mounts alone from here on, and name our markers."""
+    """Leave the host's mounts alone from here on, and name our markers.
+
+    Commands keep their byte code, as installed ones do: to compile is most of the time of many.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     config.addinivalue_line("markers", "needs(*names): what the test needs of the machine (tests/needs.py)")
     if not lack("mount"):
         own_mount_namespace()

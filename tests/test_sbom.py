@@ -5,13 +5,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from accounted import Place
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packageurl import PackageURL
@@ -25,8 +24,10 @@ from partialroot.paths import RootPath
 from partialroot.source.packages import About
 from partialroot.source.packages.licences import Licence
 
+if TYPE_CHECKING:
+    from cyclonedx.validation.json import JsonStrictValidator
+
 Bom = dict[str, Any]
-VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 TOOL = "pkg:deb/debian/tool@1.0-1?arch=amd64&distro=debian-12"
 
 
@@ -48,8 +49,17 @@ def made(place: Place, zone: Path, *words: str) -> Bom:
     return judged(done.out)
 
 
+@cache
+def validator() -> "JsonStrictValidator":
+    """Return the standard's judge. To import it takes seconds, which whoever collects tests would spend."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    return JsonStrictValidator(SchemaVersion.V1_6)
+
+
 def judged(text: str) -> Bom:
-    wrong = VALIDATOR.validate_str(text)
+    wrong = validator().validate_str(text)
     assert wrong is None, wrong
     bom: Bom = json.loads(text)
     text.encode("ascii")
