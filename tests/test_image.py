@@ -328,7 +328,8 @@ def test_a_source_that_changes_for_either_process(wide: Plan, store: Path, name:
 def test_links_of_a_process_that_dies_are_made_by_the_other(
     wide: Plan, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, seen = os.getpid(), []
+    here = os.getpid()
+    seen: list[str] = []
 
     def die(name: str, path: str) -> None:
         if name == "link" and os.getpid() != here and len(seen) == 4:

@@ -41,17 +41,23 @@ def measure(tree: Tree, nodes: Iterable[tuple[RootPath, Node]]) -> dict[RootPath
     whose content ``tree`` recalls.
     """
     files = list(nodes)
-    inodes = {(node.dev, node.ino): (path, node) for path, node in files}
-    known = {inode: tree.recall(node, KIND) for inode, (_, node) in inodes.items()}
-    unknown = [file for inode, file in inodes.items() if known[inode] is None]
+    known: dict[tuple[int, int], Content | None] = {}
+    unknown: list[tuple[RootPath, Node]] = []
+    for path, node in files:
+        inode = node.dev, node.ino
+        if inode not in known:
+            fields = tree.recall(node, KIND)
+            known[inode] = Content(*fields) if fields else None
+            if fields is None:
+                unknown.append((path, node))
     for (path, node), fields in zip(unknown, _measure_all(tree, unknown), strict=True):
-        known[node.dev, node.ino] = fields
         if fields is None:
             tree.unreadable.add(path)
         else:
             tree.memory.put_of(node, KIND, fields)
-    found = {inode: Content(*fields) for inode, fields in known.items() if fields is not None}
-    return {path: found[node.dev, node.ino] for path, node in files if (node.dev, node.ino) in found}
+            known[node.dev, node.ino] = Content(*fields)
+    found = ((path, known[node.dev, node.ino]) for path, node in files)
+    return {path: content for path, content in found if content is not None}
 
 
 def _measure_all(tree: Tree, files: Sequence[tuple[RootPath, Node]]) -> list[Fields | None]:
@@ -67,12 +73,17 @@ def _measure_all(tree: Tree, files: Sequence[tuple[RootPath, Node]]) -> list[Fie
 def _measure(tree: Tree, path: RootPath, node: Node) -> Fields | None:
     """Read one file; return the fields of a Content, None if it may not be read."""
     try:
-        with tree.opened(path, node) as descriptor:
-            return read_fields(descriptor, path, node, read_beginning(descriptor, node))
+        descriptor = tree.open_node(path, node)
     except SourceError:
         if path in tree.unreadable:
             return None
         raise
+    try:
+        return read_fields(descriptor, path, node, read_beginning(descriptor, node))
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror}", path=path) from None
+    finally:
+        os.close(descriptor)
 
 
 def read_beginning(descriptor: int, node: Node) -> bytes:

@@ -96,6 +96,8 @@ class Memory:
 
     def get_of(self, node: Node, kind: str) -> Any:
         """Return what was put for a file; None when its inode, size, mtime or ctime is another."""
+        if self._file is None:
+            return None
         return self.get((kind, node.dev, node.ino // _INODES), node.ino, _state(node))
 
     def put_of(self, node: Node, kind: str, value: object) -> None:
