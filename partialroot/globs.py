@@ -13,14 +13,14 @@ MOST_ALTERNATIVES = 1000
 _MOST_STEPS = 4 * MOST_ALTERNATIVES
 
 _SET = r"\[!?+[^/][^]/]*\]"
-_SPECIAL = re.compile(r"[*?]|\{[^{}]*,[^{}]*\}|" + _SET)
-_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
-_TOKEN = re.compile(rf"\*+|\?|{_SET}|.", re.DOTALL)
+_SPECIAL = r"[*?]|\{[^{}]*,[^{}]*\}|" + _SET
+_BRACES = r"\{([^{}]*,[^{}]*)\}"
+_TOKEN = rf"(?s:\*+|\?|{_SET}|.)"
 
 
 def is_glob(text: str) -> bool:
     """Return whether ``text`` is a pattern; the program called ``/usr/bin/[`` is none."""
-    return _SPECIAL.search(text) is not None
+    return re.search(_SPECIAL, text) is not None
 
 
 def alternatives(pattern: str) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def alternatives(pattern: str) -> tuple[str, ...]:
     todo, seen = [pattern], {pattern}
     while todo:
         text = todo.pop()
-        braces = _BRACES.search(text)
+        braces = re.search(_BRACES, text)
         if braces is None:
             done.add(text)
         else:
@@ -69,7 +69,7 @@ def _path(pattern: str) -> Iterator[str]:
 def _component(pattern: str) -> str:
     """Translate one component; stars before the last are atomic, so matching takes no exponential time."""
     pieces = [""]
-    for token in _TOKEN.findall(pattern):
+    for token in re.findall(_TOKEN, pattern):
         if token[0] == "*":
             pieces.append("")
         else:

@@ -5,8 +5,6 @@ too), the names in directories, the profiles' files, and what kind of process th
 where it is read. Nothing else is imported here: to find that nothing changed must be quick.
 """
 
-import hashlib
-import json
 import os
 import stat
 import sys
@@ -96,6 +94,8 @@ def watching() -> Iterator[Watch]:
 
 def name_of(document: Mapping[str, Any]) -> str:
     """Return what tells observations apart, whenever they were made: change times are not part of it."""
+    import json
+
     nodes = {path: row and [*row[:5], *row[6:]] for path, row in document["nodes"].items()}
     lists = {path: row[0] for path, row in document["lists"].items()}
     return _digest(json.dumps({**document, "nodes": nodes, "lists": lists}, sort_keys=True))
@@ -157,6 +157,8 @@ def _check_names(path: str, row: Row) -> bool | None:
 
 def _content(path: str, found: os.stat_result) -> tuple[str, str] | None:
     """Return checksum and attributes of a file that lstat(2) ``found``, None if it is not that any more."""
+    import hashlib
+
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:
@@ -184,7 +186,11 @@ def xattr_names(fd: int) -> list[str]:
 
 def attributes(xattrs: Mapping[str, bytes]) -> str:
     """Return extended attributes as one text."""
-    return json.dumps({name: value.hex() for name, value in xattrs.items()}, sort_keys=True) if xattrs else ""
+    if not xattrs:
+        return ""
+    import json
+
+    return json.dumps({name: value.hex() for name, value in xattrs.items()}, sort_keys=True)
 
 
 def host() -> list[str]:
@@ -236,4 +242,6 @@ def _stat(path: str) -> Row | None:
 
 
 def _digest(text: str) -> str:
+    import hashlib  # the tree, which is imported for everything, notes what it sees
+
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

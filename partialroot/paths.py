@@ -95,3 +95,14 @@ def host_path(source: Path, views: Mapping[str, str], path: str) -> str:
 def is_tarball(source: str) -> bool:
     """Whether a source is the tarball of a root: by the end of its name, whatever is there."""
     return source.endswith(TARBALLS)
+
+
+def safe_name(text: str) -> str:
+    """Return ``text`` as a terminal may show it: whatever is not printable, and ``\\``, is escaped."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(one if one.isprintable() and one != "\\" else _escaped(one) for one in text)
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape").decode("ascii")

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from partialroot.errors import PartialRootError
-from partialroot.zone.look import safe_name
+from partialroot.paths import safe_name
 
 CHUNK = 2000
 SECONDS = 2.0

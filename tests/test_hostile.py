@@ -23,9 +23,9 @@ from zones import REQUEST, site_at, text, whole_plan
 
 from partialroot.errors import PartialRootError
 from partialroot.model import Finding
+from partialroot.paths import safe_name
 from partialroot.zone import apply
 from partialroot.zone.audit import audit
-from partialroot.zone.look import safe_name
 from partialroot.zone.state import state
 from partialroot.zone.verify import verify
 

@@ -16,6 +16,7 @@ from ready import scratch
 from swapper import swapping
 
 from partialroot.model import FileType, Node
+from partialroot.paths import safe_name
 from partialroot.zone import fs, look
 
 __all__ = ["scratch"]  # a fixture
@@ -356,10 +357,10 @@ def test_xattrs_are_those_of_the_name_itself(tmp_path: Path) -> None:
     ],
 )
 def test_safe_names(name: str, safe: str) -> None:
-    assert look.safe_name(name) == safe
+    assert safe_name(name) == safe
 
 
 @given(st.text(), st.text(alphabet="\\nx\n\udc80", max_size=6), st.text(alphabet="\\nx\n\udc80", max_size=6))
 def test_safe_names_are_printable_and_tell_names_apart(any_name: str, one: str, other: str) -> None:
-    assert look.safe_name(any_name).isprintable()
-    assert (look.safe_name(one) == look.safe_name(other)) == (one == other)
+    assert safe_name(any_name).isprintable()
+    assert (safe_name(one) == safe_name(other)) == (one == other)

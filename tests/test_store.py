@@ -12,7 +12,8 @@ from needs import needs
 
 from partialroot.errors import BusyError, StoreError
 from partialroot.zone import fs, store
-from partialroot.zone.store import PARTS, Registered, Store, store_path
+from partialroot.zone.place import store_path
+from partialroot.zone.store import PARTS, Registered, Store
 
 ZONE = Path("/zones/web")
 

@@ -18,7 +18,7 @@ from partialroot.source.memory import Memory
 from partialroot.source.packages import About, NoPackages, Packages, Version, open_packages
 from partialroot.source.packages.filelists import FileLists
 from partialroot.source.packages.licences import Licence
-from partialroot.source.packages.suppliers import suppliers
+from partialroot.source.packages.suppliers import supplier_of_missing, suppliers
 from partialroot.source.tree import Tree
 
 STATUS = """\
@@ -196,6 +196,14 @@ class Mute(NoPackages):
 
     def __init__(self, packages: Packages) -> None:
         self.changing_files = packages.changing
+        self.lists = packages.offering
+
+    @property
+    def offering(self) -> tuple[RootPath, ...]:
+        return self.lists
+
+    def supplier(self, name: str) -> str | None:
+        raise AssertionError(f"asked for {name}")
 
     @property
     def changing(self) -> tuple[RootPath, ...]:
@@ -231,6 +239,26 @@ def test_sources_do_not_share_what_is_remembered(root: Path, tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
     assert asked(tmp_path / "empty", memory) == {}
     assert asked(root, memory) == TOOLS
+
+
+def wanting(root: Path, memory: Path, name: str, *, mute: bool = False) -> str | None:
+    with Memory(memory) as opened:
+        tree = Tree(root, memory=opened)
+        packages = open_packages(tree)
+        return supplier_of_missing(tree, Mute(packages) if mute else packages, name)
+
+
+def test_who_has_what_is_missing_is_asked_once(root: Path, tmp_path: Path) -> None:
+    lists = root / "var/lib/apt/lists"
+    lists.mkdir(parents=True)
+    (lists / "x_Packages").write_text("Package: greeter\nProvides: hello\n")
+    memory = tmp_path / "memory"
+    for name, package in (("hello", "greeter"), ("nothing", None)):
+        assert wanting(root, memory, name) == package
+        assert wanting(root, memory, name, mute=True) == package
+    (lists / "new").write_text("Package: nothing\n")
+    (lists / "new").rename(lists / "y_Packages")
+    assert wanting(root, memory, "nothing") == "nothing"
 
 
 @pytest.mark.hostile

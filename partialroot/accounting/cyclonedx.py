@@ -17,9 +17,8 @@ from partialroot import __version__
 from partialroot.accounting.bill import Bill, File, Package
 from partialroot.accounting.purl import package_url
 from partialroot.model import Supplier
-from partialroot.paths import RootPath
+from partialroot.paths import RootPath, safe_name
 from partialroot.source.packages.licences import Licence
-from partialroot.zone.look import safe_name
 
 Document = dict[str, Any]
 

@@ -56,7 +56,7 @@ def say(what: object) -> None:
 def _enter(call: Call, options: "Callable[[], Options] | None") -> "Life":
     from partialroot.brand.life import Life
     from partialroot.pipeline.sources import Options
-    from partialroot.zone.store import ROOT_STORE
+    from partialroot.zone.place import ROOT_STORE
 
     return Life(call, options() if options else Options(store=ROOT_STORE, platform="illumos"), say)
 

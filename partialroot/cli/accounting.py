@@ -8,7 +8,7 @@ from partialroot.cli import documents, messages, show
 from partialroot.pipeline import accounting
 from partialroot.pipeline.accounting import Billed
 from partialroot.pipeline.zones import chosen
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
 
 def sbom(args: Namespace) -> int:

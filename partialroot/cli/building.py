@@ -10,16 +10,17 @@ from partialroot.cli import documents, messages, reports, show, values
 from partialroot.cli.common import code, finish, say_outcomes, zone_documents, zonepaths
 from partialroot.errors import UsageError
 from partialroot.model import Plan
-from partialroot.pipeline import fleets, planning, populating
-from partialroot.pipeline.fleets import Wanted
+from partialroot.pipeline import planning
 from partialroot.pipeline.sources import Options, reading
-from partialroot.pipeline.workers import allowed_cores
-from partialroot.pipeline.zones import Outcome
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
-if TYPE_CHECKING:  # only who boots, or only looks, needs them
+if TYPE_CHECKING:  # who only looks does not need what builds zones
     from partialroot.host.linux.boot import Booted
-    from partialroot.pipeline.previewing import Previewed
+    from partialroot.pipeline.fleets import Wanted
+    from partialroot.pipeline.previewing import Preview
+    from partialroot.pipeline.zones import Outcome
+
+    Previewed = tuple[Sequence[Plan], Sequence[Outcome[Preview]]]
 
 
 def _options(args: Namespace) -> Options:
@@ -47,6 +48,9 @@ def populate(args: Namespace) -> int:
         from partialroot.pipeline.previewing import preview
 
         return _show_plans(args, lambda: preview(options, wanted))
+    from partialroot.pipeline import populating
+    from partialroot.pipeline.workers import allowed_cores
+
     with messages.progress("populating") as tell:
         done = populating.populate(options, wanted, workers=args.jobs or allowed_cores(), tell=tell)
     booted = _boot(args, done.zones)
@@ -62,14 +66,16 @@ def populate(args: Namespace) -> int:
     return code([*done.zones, *booted])
 
 
-def _wanted(args: Namespace, options: Options) -> list[Wanted]:
+def _wanted(args: Namespace, options: Options) -> "list[Wanted]":
     """Return the zones that are to be, with what each of them asks for."""
+    from partialroot.pipeline import fleets
+
     if args.fleet is not None:
         return fleets.of_fleet(options, Path(os.path.abspath(args.fleet)), values.zones_only(args.words))
     return fleets.alike(options, *values.zones_and_profiles(args.words))
 
 
-def _boot(args: Namespace, zones: Iterable[Outcome[bool]]) -> "tuple[Outcome[Booted], ...]":
+def _boot(args: Namespace, zones: "Iterable[Outcome[bool]]") -> "tuple[Outcome[Booted], ...]":
     """Start the zones that were populated, if that is asked for."""
     if not args.boot:
         return ()
@@ -93,27 +99,25 @@ def plan(args: Namespace) -> int:
     for word in args.words:
         if word.startswith("/") and not word.endswith(".toml"):
             raise UsageError("plan takes profiles only", path=word, hint=f"populate --dry-run {word} ...")
-    from partialroot.pipeline.previewing import only_plan
-
-    return _show_plans(args, lambda: only_plan(_options(args), args.words))
+    return _show_plans(args, lambda: ([planning.only_plan(_options(args), args.words)], ()))
 
 
 def _show_plans(args: Namespace, make: Callable[[], "Previewed"]) -> int:
     from time import monotonic
 
     started = monotonic()
-    shown = make()
+    plans, zones = make()
     if args.json:
-        plan = documents.plans_document(shown.plans, False, monotonic() - started)
-        about = zone_documents("preview", shown.zones, documents.preview_document) if shown.zones else {}
+        plan = documents.plans_document(plans, False, monotonic() - started)
+        about = zone_documents("preview", zones, documents.preview_document) if zones else {}
         print(documents.encode({**plan, **about}))
     else:
-        for one in shown.plans:
+        for one in plans:
             reports.print_plan(one)
-        reports.print_previews(shown.zones)
-    _say_plans(args, shown.plans)
-    say_outcomes(shown.zones)
-    return code(shown.zones)
+        reports.print_previews(zones)
+    _say_plans(args, plans)
+    say_outcomes(zones)
+    return code(zones)
 
 
 def _say_plans(args: Namespace, plans: Sequence[Plan]) -> None:
@@ -130,6 +134,9 @@ def _say_plan(args: Namespace, missing: Iterable[Any], warnings: Iterable[str]) 
 
 def remove(args: Namespace) -> int:
     """Take zones away."""
+    from partialroot.pipeline import populating
+    from partialroot.pipeline.workers import allowed_cores
+
     with messages.progress("removing") as tell:
         outcomes = populating.remove(
             store_path(args.store), zonepaths(args), workers=allowed_cores(), tell=tell

@@ -8,7 +8,7 @@ from partialroot.cli.show import Branch
 from partialroot.closure import Closure, Object
 from partialroot.pipeline.closing import find_closure
 from partialroot.pipeline.sources import Options, reading
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
 
 def closure(args: Namespace) -> int:

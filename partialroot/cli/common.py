@@ -2,24 +2,28 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partialroot.cli import documents, messages, show
-from partialroot.pipeline.zones import Outcome, chosen
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
+
+if TYPE_CHECKING:
+    from partialroot.pipeline.zones import Outcome
 
 
 def zonepaths(args: Namespace) -> tuple[str, ...]:
     """Return the zones a verb is about."""
+    from partialroot.pipeline.zones import chosen
+
     return chosen(store_path(args.store), args.zonepaths, args.all)
 
 
-def code(outcomes: Iterable[Outcome[Any]]) -> int:
+def code(outcomes: "Iterable[Outcome[Any]]") -> int:
     """Return the highest exit code among the zones' errors."""
     return max((one.error.code for one in outcomes if one.error is not None), default=0)
 
 
-def say_outcomes(outcomes: Iterable[Outcome[Any]]) -> None:
+def say_outcomes(outcomes: "Iterable[Outcome[Any]]") -> None:
     """Tell what was noticed at each zone, and the errors."""
     for one in outcomes:
         for note in one.notes:
@@ -29,7 +33,7 @@ def say_outcomes(outcomes: Iterable[Outcome[Any]]) -> None:
 
 
 def zone_documents(
-    verb: str, outcomes: Sequence[Outcome[Any]], describe: Callable[[Any], documents.Document]
+    verb: str, outcomes: "Sequence[Outcome[Any]]", describe: Callable[[Any], documents.Document]
 ) -> documents.Document:
     """Describe zones one by one; the first error is also the object's."""
     zones = []
@@ -43,7 +47,7 @@ def zone_documents(
 
 def finish(
     args: Namespace,
-    outcomes: Sequence[Outcome[Any]],
+    outcomes: "Sequence[Outcome[Any]]",
     describe: Callable[[Any], documents.Document],
     tell: Callable[[str, Any], str],
 ) -> int:
@@ -53,7 +57,7 @@ def finish(
 
 def finish_long(
     args: Namespace,
-    outcomes: Sequence[Outcome[Any]],
+    outcomes: "Sequence[Outcome[Any]]",
     describe: Callable[[Any], documents.Document],
     lines: Callable[[str, Any], Iterable[str]],
 ) -> int:

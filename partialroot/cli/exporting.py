@@ -7,7 +7,7 @@ from partialroot.cli import documents, messages, show
 from partialroot.pipeline.exporting import Exported
 from partialroot.pipeline.exporting import export as write
 from partialroot.pipeline.zones import chosen
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
 
 def export(args: Namespace) -> int:

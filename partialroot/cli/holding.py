@@ -9,7 +9,7 @@ from partialroot.cli import documents, messages, show
 from partialroot.cli.common import code, say_outcomes, zone_documents
 from partialroot.pipeline import affected as looking
 from partialroot.pipeline.affected import Held
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
 
 def affected(args: Namespace) -> int:

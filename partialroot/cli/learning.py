@@ -8,7 +8,7 @@ from partialroot.errors import UsageError
 from partialroot.pipeline import learning
 from partialroot.pipeline.exercise import Exercise
 from partialroot.pipeline.sources import Options
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
 
 def learn(args: Namespace) -> int:

@@ -11,7 +11,7 @@ from partialroot.errors import UsageError
 from partialroot.paths import RootPath
 from partialroot.pipeline import inspecting
 from partialroot.pipeline.zones import Outcome
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
 FINDINGS = 5
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from partialroot.errors import Missing, MissingError, PartialRootError
-from partialroot.zone.look import safe_name
+from partialroot.paths import safe_name
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from partialroot.cli.common import finish, zonepaths
 from partialroot.errors import UsageError
 from partialroot.paths import RootPath
 from partialroot.pipeline import running
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
 if TYPE_CHECKING:
     from partialroot.host.linux.boot import Booted

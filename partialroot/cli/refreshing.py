@@ -9,7 +9,7 @@ from partialroot.pipeline import refreshing
 from partialroot.pipeline.refreshing import How, Refreshed
 from partialroot.pipeline.workers import allowed_cores
 from partialroot.pipeline.zones import Outcome
-from partialroot.zone.store import store_path
+from partialroot.zone.place import store_path
 
 MOST_LINES = 20
 """So many paths of a zone are shown; the others are counted, unless all are asked for."""

@@ -3,8 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
+from partialroot.zone.place import store_path
 from partialroot.zone.settled import Settled
-from partialroot.zone.store import store_path, zone_key
+from partialroot.zone.store import zone_key
 
 
 def refresh(args: Namespace) -> int:

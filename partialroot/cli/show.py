@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
-from partialroot.zone.look import safe_name
+from partialroot.paths import safe_name
 
 
 class Branch:

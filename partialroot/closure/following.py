@@ -2,18 +2,21 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from partialroot.closure import openers
 from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
-from partialroot.closure.linker import AnyLinker, Linkers
+from partialroot.closure.linker import Linkers
 from partialroot.closure.linker.common import Absent, Library, Loading
-from partialroot.closure.linker.sunos import ISALIST
+from partialroot.closure.linker.kinds import ISALIST
 from partialroot.closure.result import Closure, Collector
 from partialroot.closure.scripts import DEEPEST, shebang, shebang_of_illumos
 from partialroot.model import FileType, Reason
 from partialroot.paths import STANDARD_PATH, RootPath
+
+if TYPE_CHECKING:
+    from partialroot.closure.linker import AnyLinker
 
 STANDARD_PATH_OF_ILLUMOS = ("/usr/sbin", "/usr/bin")
 """STANDARD_PATH on illumos (su(8), SUPATH); /sbin and /bin have nothing that is not there too."""
@@ -22,7 +25,7 @@ ISAEXEC = "/usr/lib/isaexec"
 """The program that is linked to the name of each that exists for several instruction sets."""
 
 EXCLUDED = " (excluded)"
-_Kind = TypeVar("_Kind", bound=AnyLinker)
+_Kind = TypeVar("_Kind", bound="AnyLinker")
 
 
 class Wanted(NamedTuple):
@@ -77,7 +80,7 @@ class Following:
             todo.extendleft(self._do(job))
 
     def open(
-        self, linker: AnyLinker, name: str, reason: Reason, severity: str, *, now: bool = False
+        self, linker: "AnyLinker", name: str, reason: Reason, severity: str, *, now: bool = False
     ) -> Library | None:
         """Add a module that is opened at run time (``now``: with RTLD_NOW), with its needs."""
         loading = self._linkers.load(linker)
@@ -191,7 +194,7 @@ class Following:
         self._collect(linker, loading, severity, is_library=elf.interpreter is None)
 
     def _collect(
-        self, linker: AnyLinker, loading: Loading, severity: str, *, is_library: bool = False
+        self, linker: "AnyLinker", loading: Loading, severity: str, *, is_library: bool = False
     ) -> None:
         """Take over what a map holds. A lack is at most a warning for what is opened at run time.
 
@@ -230,7 +233,7 @@ def _inode(found: Found) -> tuple[int, int]:
     return found.node.dev, found.node.ino
 
 
-def grown(libraries: dict[RootPath, tuple[AnyLinker, Library]]) -> Iterator[tuple[AnyLinker, Library]]:
+def grown(libraries: "dict[RootPath, tuple[AnyLinker, Library]]") -> "Iterator[tuple[AnyLinker, Library]]":
     """Yield all libraries, and those that are added meanwhile."""
     seen: set[RootPath] = set()
     while len(seen) < len(libraries):

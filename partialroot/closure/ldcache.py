@@ -22,7 +22,7 @@ _HWCAPS_ENTRY = 1 << 62
 """In an entry's hwcap: its low 32 bits are the number of a subdirectory in the extension's list."""
 
 _MOST_PATH = 4096
-_WORDS = re.compile(rb"[0-9]+|[^0-9]", re.DOTALL)
+_WORDS = rb"[0-9]+|[^0-9]"
 
 
 class Library(NamedTuple):
@@ -178,4 +178,4 @@ def _extension(names: Sequence[int], order: str, start: int) -> bytes:
 
 def _sort_key(name: bytes) -> list[tuple[bool, int]]:
     """Order names as the linker's binary search does: numbers in them count as numbers, after other bytes."""
-    return [(word.isdigit(), int(word) if word.isdigit() else word[0]) for word in _WORDS.findall(name)]
+    return [(word.isdigit(), int(word) if word.isdigit() else word[0]) for word in re.findall(_WORDS, name)]

@@ -19,7 +19,7 @@ DEEPEST = 5
 """As many scripts both kernels go through, each the interpreter of the one before, until ELOOP."""
 
 _BLANKS = b" \t"
-_SPLIT = re.compile(r"(?:-[i0v]*S|--split-string=)(.*)", re.DOTALL)
+_SPLIT = r"(?s:(?:-[i0v]*S|--split-string=)(.*))"
 
 
 class Shebang(NamedTuple):
@@ -74,7 +74,7 @@ def _program(argument: str) -> str | None:
     """Return what env runs when it is given one argument and a script."""
     import shlex
 
-    split = _SPLIT.match(argument)
+    split = re.match(_SPLIT, argument)
     if split is None:
         return None if argument.startswith("-") or "=" in argument else argument
     try:

@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from partialroot.host.process import Process
-from partialroot.model import Selection
-from partialroot.plan.facts import HostFacts
+if TYPE_CHECKING:  # most who ask which system this is ask nothing else
+    from partialroot.host.process import Process
+    from partialroot.model import Selection
+    from partialroot.plan.facts import HostFacts
 
 
 def is_illumos() -> bool:
@@ -18,7 +20,7 @@ def is_illumos() -> bool:
     return sys.platform == "sunos5"
 
 
-def zone_processes(root: Path) -> tuple[Process, ...]:
+def zone_processes(root: Path) -> "tuple[Process, ...]":
     """Return the processes that live in the zone whose root is the directory ``root``."""
     if is_illumos():
         from partialroot.host.illumos import processes
@@ -29,7 +31,7 @@ def zone_processes(root: Path) -> tuple[Process, ...]:
     return of_linux.zone_processes(root)
 
 
-def living() -> Callable[[Path], tuple[Process, ...]]:
+def living() -> "Callable[[Path], tuple[Process, ...]]":
     """Return a function like :func:`zone_processes` that tells of this moment: for who asks of many zones."""
     if is_illumos():
         return zone_processes
@@ -94,8 +96,8 @@ def why_unprotected(descriptor: int, path: str) -> str:
 
 
 def probe(
-    selection: Selection, store: Path, zonepaths: Sequence[Path], *, into_root: bool = False
-) -> HostFacts:
+    selection: "Selection", store: Path, zonepaths: Sequence[Path], *, into_root: bool = False
+) -> "HostFacts":
     """Return what this host offers for building a selection (``host.facts.probe``)."""
     if is_illumos():
         from partialroot.host.illumos.facts import probe as probe_illumos

@@ -14,9 +14,9 @@ from partialroot.model import Layer, Profile
 from partialroot.paths import RootPath
 from partialroot.plan.policy import Excludes, layer_of
 from partialroot.plan.vet import why_secret
-from partialroot.plan.wishes import find_program
 from partialroot.source.accounts import parse_group, parse_passwd
 from partialroot.source.packages import Packages
+from partialroot.source.programs import find_program
 from partialroot.source.tree import Tree
 
 PASSWD, GROUP = RootPath("/etc/passwd"), RootPath("/etc/group")

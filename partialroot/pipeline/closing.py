@@ -9,7 +9,7 @@ from partialroot.closure import Closure, Wanted, closure
 from partialroot.model import Item, Reason
 from partialroot.paths import RootPath
 from partialroot.pipeline.sources import Options, open_tree, packages_of
-from partialroot.plan.wishes import find_program
+from partialroot.source.programs import find_program
 from partialroot.source.tree import Tree
 
 _ASKED = Reason("wanted", "command line")
@@ -24,7 +24,13 @@ def find_closure(options: Options, words: Sequence[str], *, modules: bool) -> Cl
     PAM stack of their name, its modules.
     """
     tree = open_tree(options)
-    packages = cache(lambda: packages_of(tree))  # mostly nothing is missing
+    packages = cache(lambda: packages_of(tree))
+
+    def supplier(name: str) -> str | None:
+        from partialroot.source.packages.suppliers import supplier_of_missing  # mostly nothing is
+
+        return supplier_of_missing(tree, packages(), name)
+
     paths = [_program_path(tree, word) for word in words]
     return closure(
         tree,
@@ -32,7 +38,7 @@ def find_closure(options: Options, words: Sequence[str], *, modules: bool) -> Cl
         nss=[Item(database, _ASKED.origin) for database in _DATABASES] if modules else (),
         pam=[Item(path.name, _ASKED.origin) for path in paths if modules and _has_stack(tree, path.name)],
         notes=modules,
-        supplier=lambda name: packages().supplier(name),
+        supplier=supplier,
     )
 
 

@@ -34,8 +34,9 @@ from partialroot.pipeline.exercise import Exercise, exercise
 from partialroot.pipeline.planning import library, select_profile
 from partialroot.pipeline.sources import Options, open_tree, packages_of, platform_name
 from partialroot.plan.policy import Excludes, shared_tops
-from partialroot.plan.wishes import find_program, named_literally
+from partialroot.plan.wishes import named_literally
 from partialroot.profiles.toml import parse_profile
+from partialroot.source.programs import find_program
 
 _LIMIT = 256 << 20  # bytes of a trace made elsewhere
 

@@ -26,12 +26,10 @@ from partialroot.plan.facts import DATASET_LEAST
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
 from partialroot.plan.select import select
-from partialroot.plan.supplied import taken, with_suppliers
 from partialroot.plan.wishes import with_overlays
 from partialroot.profiles.library import Library
 from partialroot.source.content import measure
 from partialroot.source.packages import Packages, open_packages
-from partialroot.source.packages.suppliers import suppliers as find_suppliers
 from partialroot.source.tree import Tree
 
 BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
@@ -161,8 +159,20 @@ def make_plan(
         facts = facts._replace(no_mount="")
     planned = plan(selection, facts, contents, sharing)
     if suppliers:  # later, packages may have changed
+        from partialroot.plan.supplied import taken, with_suppliers
+        from partialroot.source.packages.suppliers import suppliers as find_suppliers
+
         planned = with_suppliers(planned, find_suppliers(tree, open_packages(tree), taken(planned)))
     return Planned(planned, facts.lost_owners)
+
+
+def only_plan(options: Options, profiles: Sequence[str]) -> Plan:
+    """Return the plan of some profiles, for no zone."""
+    from partialroot.zone.store import check_store
+
+    check_store(options.store)
+    with reading(options) as seen:
+        return make_plan(seen, profiles, (), suppliers=False).plan
 
 
 def refuse_shared_datasets(zonepaths: Sequence[Path], image_home: Path) -> None:

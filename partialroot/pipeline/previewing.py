@@ -9,7 +9,6 @@ from partialroot.model import Plan, Receipt, Record
 from partialroot.pipeline.comparing import Comparison, manifest_of
 from partialroot.pipeline.fleets import Wanted
 from partialroot.pipeline.grouping import Asked, Planner
-from partialroot.pipeline.planning import make_plan
 from partialroot.pipeline.populating import check_place, plans_for
 from partialroot.pipeline.sources import Options, reading
 from partialroot.pipeline.zones import Outcome, each, refuse_running
@@ -38,13 +37,6 @@ class Previewed(NamedTuple):
 
     plans: tuple[Plan, ...]
     zones: tuple[Outcome[Preview], ...]
-
-
-def only_plan(options: Options, profiles: Sequence[str]) -> Previewed:
-    """Return the plan of some profiles, for no zone."""
-    check_store(options.store)
-    with reading(options) as seen:
-        return Previewed((make_plan(seen, profiles, (), suppliers=False).plan,), ())
 
 
 def preview(options: Options, wanted: Sequence[Wanted]) -> Previewed:

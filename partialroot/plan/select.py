@@ -13,8 +13,9 @@ from partialroot.plan.made import make
 from partialroot.plan.platforms import Platform, Program
 from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.vet import vet
-from partialroot.plan.wishes import find_program, find_start, gather, named_literally
+from partialroot.plan.wishes import find_start, gather, named_literally
 from partialroot.source.packages import Packages
+from partialroot.source.programs import find_program
 from partialroot.source.tree import Tree
 
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from partialroot.errors import ConflictError, Missing
 from partialroot.globs import is_glob
-from partialroot.model import FileType, Item, Node, Profile, Reason, Start
-from partialroot.paths import ROOT, STANDARD_PATH, RootPath
+from partialroot.model import FileType, Item, Profile, Reason, Start
+from partialroot.paths import ROOT, RootPath
 from partialroot.plan.draft import Draft
+from partialroot.source.programs import find_program, is_program
 from partialroot.source.tree import Tree
 
 if TYPE_CHECKING:
     from partialroot.source.packages import Packages
 
-_NUMBER = re.compile("([0-9]+)")
+_NUMBER = "([0-9]+)"
 
 
 def newest(paths: Iterable[RootPath]) -> RootPath | None:
@@ -26,7 +27,7 @@ def newest(paths: Iterable[RootPath]) -> RootPath | None:
 def _by_version(path: RootPath) -> list[list[tuple[int, str]]]:
     """Return the components of a path, each as its numbers and the texts between them."""
     return [
-        [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER.split(name) if part]
+        [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(_NUMBER, name) if part]
         for name in path.parts
     ]
 
@@ -35,21 +36,8 @@ def find_start(start: Start, tree: Tree) -> Start:
     """Return a start whose command is a path where it was a glob: of all programs that match the newest."""
     if not start.command or not is_glob(start.command[0]):
         return start
-    program = newest(path for path in tree.glob(start.command[0]) if _is_program(tree.resolve(path).node))
+    program = newest(path for path in tree.glob(start.command[0]) if is_program(tree.resolve(path).node))
     return start if program is None else start._replace(command=(program, *start.command[1:]))
-
-
-def find_program(tree: Tree, name: str) -> RootPath | None:
-    """Return the first executable called ``name`` on the standard path."""
-    for directory in STANDARD_PATH:
-        path = RootPath(directory) / name
-        if _is_program(tree.resolve(path).node):
-            return path
-    return None
-
-
-def _is_program(node: Node | None) -> bool:
-    return node is not None and node.type is FileType.FILE and bool(node.mode & 0o111)
 
 
 def named_literally(profile: Profile) -> Iterator[RootPath]:
@@ -105,7 +93,7 @@ def _program_paths(text: str, tree: Tree) -> Iterator[RootPath]:
         if found is not None:
             yield found
     elif is_glob(text):
-        yield from (path for path in tree.glob(text) if _is_program(tree.resolve(path).node))
+        yield from (path for path in tree.glob(text) if is_program(tree.resolve(path).node))
     elif tree.resolve(path := RootPath.parse(text)).node is not None:
         yield path
 

@@ -20,7 +20,7 @@ _TOP = {
     "parameters": _ZONE["parameters"],
     "zones": '[zones."/zones/web1"]',
 }
-_HOSTNAME = re.compile("(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_HOSTNAME = "(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
 
 
 class Given(NamedTuple):
@@ -110,4 +110,4 @@ def _hostname(says: Mapping[str, Value]) -> str | None:
 
 def is_hostname(text: str) -> bool:
     """Whether the kernel and the usual resolvers take a text as a host name."""
-    return bool(_HOSTNAME.fullmatch(text))
+    return bool(re.fullmatch(_HOSTNAME, text))

@@ -209,14 +209,3 @@ def sha256(descriptor: int, size: int) -> str:
         if size < 0:
             break
     return "" if size else total.hexdigest()
-
-
-def safe_name(text: str) -> str:
-    """Return ``text`` as a terminal may show it: whatever is not printable, and ``\\``, is escaped."""
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(one if one.isprintable() and one != "\\" else _escaped(one) for one in text)
-
-
-def _escaped(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")

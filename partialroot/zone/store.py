@@ -20,7 +20,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,6 @@ from partialroot.errors import BusyError, StoreError
 from partialroot.zone import durable, fs
 
 PARTS = ("images", "zones", "locks", "journal", "previous", "settled")
-ROOT_STORE = Path("/var/lib/partialroot")
 HOME_NAME = ".partialroot"
 POLL_SECONDS = 0.02
 
@@ -39,19 +38,6 @@ def zone_key(zonepath: Path) -> str:
     import hashlib
 
     return hashlib.sha256(os.fsencode(zonepath)).hexdigest()[:16]
-
-
-def store_path(option: str | None, environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where the store is: ``--store``, else PARTIALROOT_STORE, else the default of root or a user."""
-    chosen = option or environment.get("PARTIALROOT_STORE")
-    if chosen:
-        return Path(os.path.abspath(chosen))
-    if os.geteuid() == 0:
-        return ROOT_STORE
-    home = environment.get("XDG_DATA_HOME") or os.path.join(
-        environment.get("HOME") or os.path.expanduser("~"), ".local/share"
-    )
-    return Path(os.path.abspath(home)) / "partialroot"
 
 
 def check_private(path: Path, what: str) -> None:

@@ -6,20 +6,20 @@ for its machine that the source has.
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
 from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
-from partialroot.closure.linker import musl, sunos
+from partialroot.closure.linker import kinds
 from partialroot.closure.linker.common import Loading
-from partialroot.closure.linker.glibc import Glibc
-from partialroot.closure.linker.load import LinkMap
-from partialroot.closure.linker.musl import Musl
 from partialroot.closure.linker.ports import port
-from partialroot.closure.linker.rtld import FALLBACK, read_rtld
-from partialroot.closure.linker.sunos import Sunos
-from partialroot.closure.linker.sunos_load import SunosMap
 
-AnyLinker = Glibc | Musl | Sunos
+if TYPE_CHECKING:  # only the kinds that a source has are imported
+    from partialroot.closure.linker.glibc import Glibc
+    from partialroot.closure.linker.musl import Musl
+    from partialroot.closure.linker.sunos import Sunos
+
+    AnyLinker: TypeAlias = Glibc | Musl | Sunos
 
 
 class Linkers:
@@ -30,20 +30,26 @@ class Linkers:
         self._lean = lean
         self._linkers: dict[object, AnyLinker | None] = {}
 
-    def __iter__(self) -> Iterator[AnyLinker]:
+    def __iter__(self) -> "Iterator[AnyLinker]":
         return (linker for linker in self._linkers.values() if linker is not None)
 
-    def of(self, elf: Elf) -> AnyLinker | None:
+    def of(self, elf: Elf) -> "AnyLinker | None":
         """Return the linker of a program, or of its ABI for a library; None if it is of no known kind."""
         name = elf.interpreter or self._usual(elf)
-        key = (sunos.kernel_name(name), elf.abi, elf.config, elf.address32)
+        key = (kinds.kernel_name(name), elf.abi, elf.config, elf.address32)
         if key not in self._linkers:
             self._linkers[key] = self._open(name, elf)
         return self._linkers[key]
 
-    def load(self, linker: AnyLinker) -> Loading:
+    def load(self, linker: "AnyLinker") -> Loading:
         """Return what loads for a linker, with nothing loaded yet."""
-        return SunosMap(linker, self._lean) if isinstance(linker, Sunos) else LinkMap(linker)
+        if linker.kind == "sunos":
+            from partialroot.closure.linker.sunos_load import SunosMap
+
+            return SunosMap(linker, self._lean)
+        from partialroot.closure.linker.load import LinkMap
+
+        return LinkMap(linker)
 
     def names_of_interpreter(self, elf: Elf, found: Found) -> tuple[str, ...]:
         """Return the names of a program's linker that the zone shall have.
@@ -51,32 +57,39 @@ class Linkers:
         On illumos that is what the kernel looks up instead, and the name in the program too where it is
         there, for debuggers and the like that use it.
         """
-        if elf.interpreter is None or not sunos.is_sunos(elf.interpreter, elf):
+        if elf.interpreter is None or not kinds.is_sunos(elf.interpreter, elf):
             return () if elf.interpreter is None else (elf.interpreter,)
         name = elf.interpreter.replace("$ORIGIN", found.real.parent)
-        names = dict.fromkeys(one for one in (sunos.kernel_name(name), name) if self._files.find(one))
+        names = dict.fromkeys(one for one in (kinds.kernel_name(name), name) if self._files.find(one))
         return tuple(names) or (name,)
 
     @cached_property
     def is_sunos(self) -> bool:
         """Whether the source is illumos: it has one of its linkers, for a machine of its kind."""
-        linkers = [self._files.file(name) for name in sunos.LINKERS.values()]
+        linkers = [self._files.file(name) for name in kinds.LINKERS.values()]
         elves = [self._files.content(found).elf for found in linkers if found is not None]
-        return any(elf is not None and elf.abi.machine in sunos.LINKERS for elf in elves)
+        return any(elf is not None and elf.abi.machine in kinds.LINKERS for elf in elves)
 
     def _usual(self, elf: Elf) -> str:
         """Return the name of the linker for a library."""
         usual = port(elf).interpreter
-        names = (usual, musl.usual(elf), sunos.LINKERS.get(elf.abi.machine))
+        names = (usual, kinds.usual_of_musl(elf), kinds.LINKERS.get(elf.abi.machine))
         return next((name for name in names if name and self._files.file(name)), usual)
 
-    def _open(self, name: str, elf: Elf) -> AnyLinker | None:
-        if sunos.is_sunos(name, elf):
-            found = self._files.file(sunos.kernel_name(name)) or self._files.file(name)
+    def _open(self, name: str, elf: Elf) -> "AnyLinker | None":
+        if kinds.is_sunos(name, elf):
+            from partialroot.closure.linker.sunos import Sunos
+
+            found = self._files.file(kinds.kernel_name(name)) or self._files.file(name)
             return Sunos(self._files, found, elf, elf.config)
         found = self._files.file(name)
-        if musl.is_musl(name):
+        if kinds.is_musl(name):
+            from partialroot.closure.linker.musl import Musl
+
             return Musl(self._files, found, elf, name)
+        from partialroot.closure.linker.glibc import Glibc
+        from partialroot.closure.linker.rtld import FALLBACK, read_rtld
+
         if found is None:
             return Glibc(self._files, None, elf, FALLBACK)
         rtld = read_rtld(self._files.data(found), found.real.name)

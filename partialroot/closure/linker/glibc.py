@@ -7,6 +7,7 @@ LD_LIBRARY_PATH and preloading play no role.
 
 import re
 from functools import cached_property
+from typing import Literal
 
 from partialroot.closure import ldcache
 from partialroot.closure.elf import Elf
@@ -19,7 +20,7 @@ from partialroot.closure.linker.rtld import Rtld
 from partialroot.model import FileType
 from partialroot.paths import RootPath
 
-_TOKEN = re.compile(r"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})")
+_VARIABLE = r"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})"
 _LAST_LEGACY = (2, 36)
 """The last release that looks into subdirectories like tls and haswell, and had a platform of its own."""
 
@@ -30,6 +31,7 @@ class Glibc:
     ``interpreter`` is None when the source does not have the linker. Every answer is remembered.
     """
 
+    kind: Literal["glibc"] = "glibc"
     unwinder = "libgcc_s.so.1"
 
     def __init__(self, files: Files, interpreter: Found | None, like: Elf, rtld: Rtld) -> None:
@@ -97,10 +99,10 @@ class Glibc:
         if "$" not in text:
             return text
         values = {"ORIGIN": origin, "LIB": self.rtld.directories[0].lstrip("/"), "PLATFORM": self._platform}
-        words = [match[1] or match[2] for match in _TOKEN.finditer(text)]
+        words = [match[1] or match[2] for match in re.finditer(_VARIABLE, text)]
         if any(values[word] is None for word in words):
             return None
-        return _TOKEN.sub(lambda match: values[match[1] or match[2]] or "", text)
+        return re.sub(_VARIABLE, lambda match: values[match[1] or match[2]] or "", text)
 
     def subdirectories(self, directory: str) -> tuple[Subdirectory, ...]:
         """Return the subdirectories for better processors that a library directory has, the best first."""

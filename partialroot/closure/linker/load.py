@@ -5,10 +5,13 @@ when something loaded is known by it; a file is not loaded twice. Facts: glibc, 
 ldso/dynlink.c.
 """
 
-from partialroot.closure import notes
+from typing import TYPE_CHECKING
+
 from partialroot.closure.linker.common import Absent, Choice, Edge, Library
-from partialroot.closure.linker.glibc import Glibc
-from partialroot.closure.linker.musl import Musl
+
+if TYPE_CHECKING:
+    from partialroot.closure.linker.glibc import Glibc
+    from partialroot.closure.linker.musl import Musl
 
 _UNWINDING = (b"pthread_cancel", b"pthread_exit")
 _LIBC = ("libc.so.6", "libpthread.so.0")
@@ -25,7 +28,7 @@ class Loaded:
     chain: tuple[str, ...]
 
     def __init__(
-        self, linker: Glibc | Musl, library: Library, caller: "Loaded | None", variant: bool
+        self, linker: "Glibc | Musl", library: Library, caller: "Loaded | None", variant: bool
     ) -> None:
         self.library = library
         self.variant = variant
@@ -41,7 +44,7 @@ class LinkMap:
     ``edges`` says what needs what, each thing after what first needs it; ``absent`` what is not there.
     """
 
-    def __init__(self, linker: Glibc | Musl) -> None:
+    def __init__(self, linker: "Glibc | Musl") -> None:
         self.edges: list[Edge] = []
         self.absent: list[Absent] = []
         self._linker = linker
@@ -84,6 +87,8 @@ class LinkMap:
 
     def _follow_notes(self) -> None:
         """Of alternatives in a note the first that is there is loaded."""
+        from partialroot.closure import notes  # few ask for them
+
         for loaded in self._known:  # grows meanwhile
             for note in (one for raw in loaded.library.elf.dlopen for one in notes.parse(raw)):
                 if note.priority != "suggested":

@@ -6,34 +6,22 @@ itself.
 """
 
 import re
+from typing import Literal
 
 from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
 from partialroot.closure.linker.common import Choice, Library, Scope
+from partialroot.closure.linker.kinds import musl_parts
 
-_BUILT_IN = re.compile(r"lib(c|pthread|rt|m|dl|util|xnet)\..*")
-_LINKER = re.compile(r"(?P<prefix>/.*|)/[^/]+/(?P<name>ld-musl-[^/]+)\.so\.1")
+_BUILT_IN = r"lib(c|pthread|rt|m|dl|util|xnet)\..*"
 _DIRECTORIES = ("/lib", "/usr/local/lib", "/usr/lib")
-_ORIGIN = re.compile(r"\$(?:ORIGIN(?![A-Za-z0-9_])|\{ORIGIN\})")
-
-_ARCHES = {(3, 32): "i386", (62, 64): "x86_64", (62, 32): "x32", (183, 64): "aarch64", (243, 64): "riscv64"}
-_ARCHES |= {(22, 64): "s390x", (21, 64): "powerpc64le", (258, 64): "loongarch64", (40, 32): "armhf"}
-
-
-def is_musl(interpreter: str) -> bool:
-    """Whether a program that names this linker is one of musl's."""
-    return _LINKER.fullmatch(interpreter) is not None
-
-
-def usual(elf: Elf) -> str | None:
-    """Return where the linker for an object's machine usually is."""
-    arch = _ARCHES.get((elf.abi.machine, elf.abi.bits))
-    return f"/lib/ld-musl-{arch}.so.1" if arch else None
+_ORIGIN = r"\$(?:ORIGIN(?![A-Za-z0-9_])|\{ORIGIN\})"
 
 
 class Musl:
     """The search of one linker, by the name that programs have for it, for objects of its own ABI."""
 
+    kind: Literal["musl"] = "musl"
     unwinder = None
 
     def __init__(self, files: Files, interpreter: Found | None, like: Elf, name: str) -> None:
@@ -46,7 +34,7 @@ class Musl:
 
     def search(self, name: str, directories: tuple[str, ...], no_default: bool) -> Choice:
         """Search for a bare name; there is no way to leave the default directories out."""
-        if _BUILT_IN.fullmatch(name):
+        if re.fullmatch(_BUILT_IN, name):
             return Choice(self._itself())
         choice = self._look(name, directories + self._directories)
         if self._config is None or choice.library is None:
@@ -106,8 +94,8 @@ class Musl:
 
 def _path_file(interpreter: str) -> str:
     """Return the file that replaces the built-in directories: beside the linker's directory, in etc."""
-    found = _LINKER.fullmatch(interpreter)
-    return "/etc/ld-musl.path" if found is None else f"{found['prefix']}/etc/{found['name']}.path"
+    found = musl_parts(interpreter)
+    return "/etc/ld-musl.path" if found is None else f"{found[0]}/etc/{found[1]}.path"
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -116,5 +104,5 @@ def _split(text: str) -> tuple[str, ...]:
 
 def _expand(path: str, origin: str) -> tuple[str, ...]:
     """Split a path; another token than $ORIGIN makes musl ignore all of it."""
-    expanded = _ORIGIN.sub(lambda _: origin, path)
-    return () if "$" in _ORIGIN.sub("", path) else _split(expanded)
+    expanded = re.sub(_ORIGIN, lambda _: origin, path)
+    return () if "$" in re.sub(_ORIGIN, "", path) else _split(expanded)

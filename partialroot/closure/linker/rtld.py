@@ -8,13 +8,11 @@ CACHE = "/etc/ld.so.cache"
 
 # Each with the literal bytes it begins with: finding those is fast, and a linker has 200 KB.
 # The trusted directories stand one after the other, each with its slash: glibc's elf/dl-load.c, system_dirs.
-_DIRECTORIES = b"\0/", re.compile(rb"\0((?:/[\w.+/-]{1,255}/\0)+)")
-_RELEASE = b"release version ", re.compile(rb"release version (\d{1,4})\.(\d{1,4})")
-_CACHE = b"\0/", re.compile(rb"\0(/[\w.+/-]*/ld\.so\.cache)\0")
-_LEVELS = [
-    (start, re.compile(rb"\0(\w[\w-]+(?::[\w-]+)*)\0")) for start in (b"\0x86-64-v", b"\0power", b"\0z1")
-]
-_NAME = re.compile(r"ld-(\d+)\.(\d+)\.so")
+_DIRECTORIES = b"\0/", rb"\0((?:/[\w.+/-]{1,255}/\0)+)"
+_RELEASE = b"release version ", rb"release version (\d{1,4})\.(\d{1,4})"
+_CACHE = b"\0/", rb"\0(/[\w.+/-]*/ld\.so\.cache)\0"
+_LEVELS = [(start, rb"\0(\w[\w-]+(?::[\w-]+)*)\0") for start in (b"\0x86-64-v", b"\0power", b"\0z1")]
+_NAME = r"ld-(\d+)\.(\d+)\.so"
 _MAGIC = b"glibc-ld.so.cache"
 
 
@@ -43,7 +41,7 @@ def read_rtld(data: bytes, name: str) -> Rtld | None:
         return None
     directories = next((found[1] for found in _search(data, *_DIRECTORIES) if b"lib" in found[1]), b"")
     cache = next(_search(data, *_CACHE), None)
-    release = next(_search(data, *_RELEASE), None) or _NAME.fullmatch(name)
+    release = next(_search(data, *_RELEASE), None) or re.fullmatch(_NAME, name)
     levels = next((found[1] for one in _LEVELS for found in _search(data, *one)), b"")
     return Rtld(
         tuple(part.rstrip("/") for part in _words(directories, "\0") if "lib" in part)
@@ -54,11 +52,11 @@ def read_rtld(data: bytes, name: str) -> Rtld | None:
     )
 
 
-def _search(data: bytes, start: bytes, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
+def _search(data: bytes, start: bytes, pattern: bytes) -> Iterator[re.Match[bytes]]:
     """Yield the matches of a pattern that begins with ``start``."""
     at = data.find(start)
     while at >= 0:
-        found = pattern.match(data, at)
+        found = re.compile(pattern).match(data, at)
         if found:
             yield found
         at = data.find(start, at + 1)

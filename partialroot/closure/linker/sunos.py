@@ -7,21 +7,16 @@ is passed over. The environment plays no role.
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from partialroot.closure.elf import Elf, Need
 from partialroot.closure.files import Files, Found
 from partialroot.closure.linker import crle
 from partialroot.closure.linker.common import Choice, Library
+from partialroot.closure.linker.kinds import ISALIST, LINKERS
+from partialroot.closure.linker.ports import X86, X86_64
 from partialroot.closure.linker.sunos_bound import bound_at_start
 from partialroot.paths import RootPath
-
-X86, X86_64 = 3, 62
-LINKERS = {X86: "/lib/ld.so.1", X86_64: "/lib/amd64/ld.so.1"}
-"""The linker of each machine, by its real path, which is also its DT_SONAME."""
-
-ISALIST = ("amd64", "pentium_pro+mmx", "pentium_pro", "pentium+mmx", "pentium", "i486", "i386", "i86")
-"""Instruction sets, the best first, the same for every process (i86pc/os/startup.c, setx86isalist)."""
 
 _DIRECTORIES = {X86: ("/lib", "/usr/lib"), X86_64: ("/lib/64", "/usr/lib/64")}  # elf.c, _elf_def_dirs
 _SECURE = {X86: ("/lib/secure", "/usr/lib/secure"), X86_64: ("/lib/secure/64", "/usr/lib/secure/64")}
@@ -41,26 +36,14 @@ class Element(NamedTuple):
     moves: bool
 
 
-def is_sunos(interpreter: str, elf: Elf) -> bool:
-    """Whether a program of this machine that names this linker is one of illumos, never by its OS ABI."""
-    return elf.abi.machine in LINKERS and interpreter.rpartition("/")[2] == "ld.so.1"
-
-
-def kernel_name(interpreter: str) -> str:
-    """Return what the kernel looks up for a program's interpreter (exec/elf/elf.c, USR_LIB_RTLD).
-
-    These two spellings lose their /usr; every other is taken literally.
-    """
-    short = interpreter.removeprefix("/usr")
-    return short if short in LINKERS.values() else interpreter
-
-
 class Sunos:
     """The search of ld.so.1 for objects of one class; ``config`` is a program's own configuration file.
 
     For who loads objects, ``needs`` remembers what those need and where it was found, ``complete`` which of
     them (and whether all at start-up) were loaded with all they lead to, and nothing was absent or a variant.
     """
+
+    kind: Literal["sunos"] = "sunos"
 
     def __init__(self, files: Files, interpreter: Found | None, like: Elf, config: str | None = None) -> None:
         self.files = files

@@ -1,6 +1,16 @@
 """What the source's package database says: who installed a file, and how it was then."""
 
-from partialroot.source.packages.base import About, NoPackages, Packages, Recorded, Version, pristine
+from partialroot.source.packages.base import (
+    DPKG_STATUS,
+    IPS_CATALOG,
+    SVR4_CONTENTS,
+    About,
+    NoPackages,
+    Packages,
+    Recorded,
+    Version,
+    pristine,
+)
 from partialroot.source.tree import Tree
 
 __all__ = ["About", "NoPackages", "Packages", "Recorded", "Version", "open_packages", "pristine"]
@@ -12,14 +22,16 @@ def open_packages(tree: Tree) -> Packages:
     Where there are several, it is the one that installs the system: on an IPS system, there is no more in the
     SVR4 database than what a vendor brought.
     """
-    from partialroot.source.packages import dpkg
+    if tree.resolve(DPKG_STATUS).node is not None:
+        from partialroot.source.packages.dpkg import Dpkg
 
-    if tree.resolve(dpkg.STATUS).node is not None:
-        return dpkg.Dpkg(tree)
-    from partialroot.source.packages import ips, svr4  # only a source of illumos is worth their import
+        return Dpkg(tree)
+    if tree.resolve(IPS_CATALOG).node is not None:
+        from partialroot.source.packages.ips import Ips
 
-    if tree.resolve(ips.INSTALLED).node is not None:
-        return ips.Ips(tree)
-    if tree.resolve(svr4.CONTENTS).node is not None:
-        return svr4.Svr4(tree)
+        return Ips(tree)
+    if tree.resolve(SVR4_CONTENTS).node is not None:
+        from partialroot.source.packages.svr4 import Svr4
+
+        return Svr4(tree)
     return NoPackages()

@@ -21,16 +21,16 @@ LISTS = RootPath("/var/lib/apt/lists")
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 _BLOCK = 1 << 20
 _MOST_BYTES = 1 << 30
-_PACKAGES = re.compile(r".*_Packages(\.[a-z0-9]+)?")
-_COMMANDS = re.compile(r".*_cnf_Commands-[^.]*(\.[a-z0-9]+)?")
-_PACKAGE_FIELDS = re.compile(rb"\n(Package|Provides): ([^\n]+)")
-_COMMAND_FIELDS = re.compile(rb"\n(name|commands): ([^\n]+)")
-_SONAME = re.compile(r"[^/\s]+\.so(\.[0-9A-Za-z.+~-]+)?")
+_PACKAGES = r".*_Packages(\.[a-z0-9]+)?"
+_COMMANDS = r".*_cnf_Commands-[^.]*(\.[a-z0-9]+)?"
+_PACKAGE_FIELDS = rb"\n(Package|Provides): ([^\n]+)"
+_COMMAND_FIELDS = rb"\n(name|commands): ([^\n]+)"
+_SONAME = r"[^/\s]+\.so(\.[0-9A-Za-z.+~-]+)?"
 
 
 def is_soname(name: str) -> bool:
     """Return whether ``name`` looks like a shared library's: ``libfoo.so.1``."""
-    return _SONAME.fullmatch(name) is not None
+    return re.fullmatch(_SONAME, name) is not None
 
 
 def library_packages(soname: str) -> Iterator[str]:
@@ -97,11 +97,11 @@ class AptLists:
                 found.update(dict.fromkeys(map(_text, value.split(b",")), package))
         return found
 
-    def _fields(self, kind: re.Pattern[str], fields: re.Pattern[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    def _fields(self, kind: str, fields: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield name and value of some fields in all lists of a kind."""
-        for name in filter(kind.fullmatch, self._tree.names(LISTS)):
+        for name in filter(re.compile(kind).fullmatch, self._tree.names(LISTS)):
             for lines in self._blocks(LISTS / name):
-                yield from fields.findall(lines)
+                yield from re.findall(fields, lines)
 
     def _blocks(self, path: RootPath) -> Iterator[bytes]:
         """Yield blocks of whole lines, each after its newline: up to a gigabyte, as far as it can be read.

@@ -3,13 +3,20 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from partialroot.model import FileType
 from partialroot.paths import RootPath
-from partialroot.source.packages.licences import Licence
 from partialroot.source.packages.sysv import SysvSum
 from partialroot.source.tree import Tree
+
+if TYPE_CHECKING:  # few ask what a package is about
+    from partialroot.source.packages.licences import Licence
+
+# The file by which each kind of database is known, before what reads it is imported.
+DPKG_STATUS = RootPath("/var/lib/dpkg/status")
+IPS_CATALOG = RootPath("/var/pkg/state/installed/catalog.base.C")
+SVR4_CONTENTS = RootPath("/var/sadm/install/contents")
 
 _CHUNK = 1 << 20
 
@@ -44,7 +51,7 @@ class About(NamedTuple):
     supplier: str = ""
     homepage: str = ""
     source: str = ""
-    licences: tuple[Licence, ...] = ()
+    licences: "tuple[Licence, ...]" = ()
     copyright: str = ""
 
 
@@ -88,6 +95,11 @@ class Packages(Protocol):
     @property
     def changing(self) -> tuple[RootPath, ...]:
         """The files of which at least one changes whenever a package is installed, upgraded or removed."""
+        ...
+
+    @property
+    def offering(self) -> tuple[RootPath, ...]:
+        """What changes when lists of what could be installed are fetched: files, or their directory."""
         ...
 
     def recorded(self, path: RootPath) -> Recorded | None:
@@ -142,6 +154,11 @@ class NoPackages:
     @property
     def changing(self) -> tuple[RootPath, ...]:
         """Nothing can change."""
+        return ()
+
+    @property
+    def offering(self) -> tuple[RootPath, ...]:
+        """There are no such lists."""
         return ()
 
     def recorded(self, path: RootPath) -> Recorded | None:

@@ -11,16 +11,15 @@ from typing import NamedTuple
 
 from partialroot.errors import PartialRootError, SourceError
 from partialroot.paths import ROOT, RootPath
-from partialroot.source.packages.apt import AptLists, is_soname
+from partialroot.source.packages.apt import LISTS, AptLists, is_soname
+from partialroot.source.packages.base import DPKG_STATUS as STATUS
 from partialroot.source.packages.base import About, NoPackages, Recorded, Version
 from partialroot.source.packages.deb822 import stanzas
 from partialroot.source.packages.filelists import FileLists
-from partialroot.source.packages.licences import of_copyright
 from partialroot.source.packages.spellings import Spellings
 from partialroot.source.tree import Tree
 
 DPKG = RootPath("/var/lib/dpkg")
-STATUS = DPKG / "status"
 INFO = DPKG / "info"
 DIVERSIONS = DPKG / "diversions"
 DOCUMENTS = RootPath("/usr/share/doc")
@@ -112,6 +111,8 @@ class Dpkg(NoPackages):
         summary, supplier, homepage, source = (fields.get(name, "") for name in _DESCRIBING)
         copyright_file = DOCUMENTS / name / "copyright"
         there = self._tree.resolve(copyright_file).node is not None
+        from partialroot.source.packages.licences import of_copyright  # few ask for them
+
         licences = of_copyright(self._read(copyright_file)) if there else ()
         return About(summary.partition("\n")[0], supplier, homepage, source.partition(" ")[0], licences)
 
@@ -119,6 +120,11 @@ class Dpkg(NoPackages):
     def changing(self) -> tuple[RootPath, ...]:
         """The status file is written anew for every change."""
         return (STATUS,)
+
+    @property
+    def offering(self) -> tuple[RootPath, ...]:
+        """What apt has fetched."""
+        return (LISTS,)
 
     def recorded(self, path: RootPath) -> Recorded | None:
         """Return the MD5 recorded for a packaged file or a configuration file."""

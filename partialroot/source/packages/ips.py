@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from partialroot.errors import PartialRootError, SourceError
 from partialroot.paths import RootPath
 from partialroot.source.packages.actions import COMMAND, INSTALLING, ZONE, Action, contents, manifest
+from partialroot.source.packages.base import IPS_CATALOG as INSTALLED
 from partialroot.source.packages.base import About, NoPackages, Recorded, Version
 from partialroot.source.packages.licences import Licence
 from partialroot.source.packages.spellings import Spellings, linked
@@ -21,7 +22,6 @@ from partialroot.source.packages.zone_marks import of_the_kernel
 from partialroot.source.tree import Tree
 
 IMAGE = RootPath("/var/pkg")
-INSTALLED = IMAGE / "state/installed/catalog.base.C"
 CONFIGURATION = IMAGE / "pkg5.image"
 
 _LIMIT = 64 << 20

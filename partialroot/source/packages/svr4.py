@@ -6,16 +6,16 @@ from functools import cached_property
 from partialroot.errors import PartialRootError, SourceError
 from partialroot.model import FileType
 from partialroot.paths import ROOT, RootPath
+from partialroot.source.packages.base import SVR4_CONTENTS as CONTENTS
 from partialroot.source.packages.base import About, NoPackages, Recorded, Version
 from partialroot.source.packages.contents import Entry, index, merge, packages, parse
 from partialroot.source.packages.overlays import Overlays
 from partialroot.source.packages.spellings import Spellings, linked
-from partialroot.source.packages.zap import ZapCatalogs
+from partialroot.source.packages.zap import REPOSITORIES, ZapCatalogs
 from partialroot.source.packages.zone_marks import IgnoreLists, lines, of_the_kernel
 from partialroot.source.tree import Tree
 
 SADM = RootPath("/var/sadm")
-CONTENTS = SADM / "install/contents"
 LOG = SADM / "install/pkglog"
 PACKAGES = SADM / "pkg"
 
@@ -108,6 +108,11 @@ class Svr4(NoPackages):
     def changing(self) -> tuple[RootPath, ...]:
         """The contents file, or the log of the changes that are not merged into it yet."""
         return (CONTENTS, LOG)
+
+    @property
+    def offering(self) -> tuple[RootPath, ...]:
+        """What zap has fetched."""
+        return tuple(REPOSITORIES / name for name in self._tree.names(REPOSITORIES))
 
     def recorded(self, path: RootPath) -> Recorded | None:
         """Return size, time and checksum of a packaged file; a hard link's are those of what it leads to."""
