@@ -33,6 +33,23 @@ for number in range(count):
     print((time.perf_counter() - started) * 1e6)
 """
 
+# Plans a profile's image and prints how many seconds it takes to build: links, manifest, reasons and syncs.
+IMAGE = """
+import gc, os, sys, time
+from pathlib import Path
+from partialroot.pipeline.planning import make_plan
+from partialroot.pipeline.sources import Options
+from partialroot.zone.image import ensure_image
+from partialroot.zone.store import Store
+gc.disable()  # as the command does
+profile, source, store, zone = sys.argv[1:]
+plan = make_plan(Options(Path(store), Path(source)), [profile], [Path(zone)]).plan
+os.sync()
+started = time.perf_counter()
+ensure_image(plan, Store(Path(store)))
+print(time.perf_counter() - started)
+"""
+
 
 def zones_of(profile: str, jobs: int, count: int = ZONES) -> Callable[[Ground], float]:
     """Return what builds zones from a ready image by one process, in seconds for each, and removes them."""
@@ -150,6 +167,11 @@ def large(ground: Ground) -> Measured:
     return ratio(ground, populate_large, floor_large)
 
 
+def large_image(ground: Ground) -> Measured:
+    """The building of its image alone, once it is planned and hashed, against that loop."""
+    return ratio(ground, build_large, floor_large)
+
+
 def large_memory(ground: Ground) -> Measured:
     """The most memory that takes."""
     zone, store, profile = ground.fresh("zone"), ground.fresh("store"), shared_files(ground, MANY_FILES)
@@ -164,6 +186,16 @@ def populate_large(ground: Ground) -> float:
     words = ("populate", zone, profile, "--source", ground.source, "--store", store, "--quiet")
     seconds = timed(lambda: ground.partialroot(*words))
     ground.remove(zone, store)
+    return seconds
+
+
+def build_large(ground: Ground) -> float:
+    """Return the seconds of what is done between the plan and the image's name."""
+    zone, store, profile = ground.fresh("zone"), ground.fresh("store"), shared_files(ground, MANY_FILES)
+    words = [profile, str(ground.source), str(store), str(zone)]
+    command = [ground.command[0], "-c", IMAGE, *words]
+    seconds = float(subprocess.check_output(command, env=ground.environment, text=True))
+    run("rm", "-rf", store)
     return seconds
 
 
@@ -187,5 +219,6 @@ ROWS = {
     "fleet-disk": Row(fleet_disk, "KiB", at_most=64),
     "bind": Row(bind, "x", at_most=1.5),
     "large": Row(large, "x", at_most=2.5, needs=("gcc", "gcc")),
+    "large-image": Row(large_image, "x", at_most=2.5, needs=("gcc", "gcc")),
     "large-memory": Row(large_memory, "MiB", at_most=200),
 }
