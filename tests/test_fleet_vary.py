@@ -111,13 +111,13 @@ def test_a_plan_from_another_is_as_one_made_anew(planning: Planning, what: str) 
         assert count > 1
 
 
-def test_a_golden_layer_is_not_for_other_values(planning: Planning) -> None:
-    """Zones are snapshots of a layer that is kept: not of one with another zone's text."""
+def test_a_golden_layer_is_for_all_values(planning: Planning) -> None:
+    """What profiles write is not in it."""
     one = planning.plans(VARIED["text"], {"port": "1"})[0]._replace(golden=GOLDEN)
     library, source = Library((), "linux"), Tree(planning.top / "source")
     made, other = (library.compose([one.profiles[0]], {"port": port}) for port in ("1", "2"))
     varied, same = vary(one, made, other, source), vary(one, made, made, source)
-    assert varied is not None and varied.golden is None
+    assert varied is not None and varied.golden == GOLDEN
     assert same == one
 
 

@@ -18,6 +18,7 @@ from partialroot.plan.facts import SNAPSHOT_LEAST
 
 pytestmark = needs("root", "mount", "btrfs", "glibc")
 
+GOLDEN_PATHS = SNAPSHOT_LEAST.paths
 PROFILE = """
 programs = ["/usr/bin/greet", "/usr/bin/rise"]
 files    = ["/srv/many/**"]
@@ -38,7 +39,7 @@ class Ground:
         self.source = small_source(top / "source")
         many = self.source / "srv/many"
         many.mkdir()
-        for number in range(SNAPSHOT_LEAST.paths):
+        for number in range(GOLDEN_PATHS):
             (many / f"file {number}").write_text(f"{number}\n")
         os.link(many / "file 1", many / "twin")
         (many / "file 2").chmod(0o4750)
@@ -97,13 +98,32 @@ def test_what_a_zone_writes_is_its_own(ground: Ground) -> None:
     assert (ground.zone("three") / "root/srv/many/file 9").read_text() == "9\n"
 
 
+def test_a_fleet_shares_what_no_value_changes(ground: Ground) -> None:
+    """What profiles write is each zone's own: in the same transaction, and in directories as they were."""
+    fleet = ground.top / "fleet.toml"
+    zones = {name: f'parameters = {{ who = "{name}" }}' for name in ("one", "two", "three")}
+    lines = [f'[zones."{ground.zone(name)}"]\n{text}\n' for name, text in zones.items()]
+    fleet.write_text(f'profiles = ["{ground.profile}"]\n{"".join(lines)}')
+    more = ("--source", ground.source, "--store", ground.store)
+    document = partialroot("populate", "--fleet", fleet, "--json", *more).document
+    assert document["golden"]["key"] and document["totals"]["by_method"]["clone"] > GOLDEN_PATHS
+    assert ground.subvolumes() == {"golden": 1, "root": 3}
+    for name in zones:
+        assert (ground.zone(name) / "root/etc/greeting").read_text() == f"hello {name}\n"
+    times = {(ground.zone(name) / "root/etc").stat().st_mtime_ns for name in zones}
+    assert len(times) == 1
+    plain = ground.words("plain", settings=("--set", "who=two", "--share", "mount,link,copy"))
+    assert not partialroot(*plain, "--json").document["golden"]["key"]
+    roots = [dump(ground.zone(name) / "root", times=False) for name in ("two", "plain")]
+    assert roots[0] == roots[1]
+    ground.on_all("verify")
+
+
 def test_another_content_or_time_is_another_layer(ground: Ground) -> None:
     partialroot(*ground.words("one"))
-    partialroot(*ground.words("two", settings=("--set", "who=others")))
-    assert ground.subvolumes() == {"golden": 2, "root": 2}
     os.utime(ground.source / "srv/many/file 5", ns=(0, 12345))
     partialroot(*ground.words("three"))
-    assert ground.subvolumes() == {"golden": 3, "root": 3}
+    assert ground.subvolumes() == {"golden": 2, "root": 2}
     assert (ground.zone("three") / "root/srv/many/file 5").stat().st_mtime_ns == 12345
 
 

@@ -18,7 +18,7 @@ from partialroot.zone import clones, fs, golden, inplace
 from partialroot.zone import receipt as receipts
 from partialroot.zone.carry import copy_image
 from partialroot.zone.change import Change
-from partialroot.zone.golden import Golden
+from partialroot.zone.golden import Built
 from partialroot.zone.image import release_image
 from partialroot.zone.removal import remove
 from partialroot.zone.site import IMAGE, Site
@@ -79,7 +79,7 @@ class Branded:
             inplace.fill(plan, site, self._options.request(profiles, plan.platform), layer)
             _keep(datasets)
 
-    def _make_root(self, datasets: Datasets, planned: Planned, store: Store) -> Golden | None:
+    def _make_root(self, datasets: Datasets, planned: Planned, store: Store) -> Built | None:
         """Make the root: empty, or a clone of a golden one; then return what is in it."""
         if planned.plan.golden is None:
             datasets.create()

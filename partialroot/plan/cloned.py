@@ -1,6 +1,13 @@
 """What zones get whose roots are copies of a golden layer."""
 
+from collections.abc import Iterable, Iterator
+
 from partialroot.model import Action, Method, Plan
+
+
+def common(private: Iterable[Action]) -> Iterator[Action]:
+    """Yield what is in the golden layer: all but what profiles write, in which zones may differ."""
+    return (action for action in private if action.method is not Method.WRITE)
 
 
 def actions(plan: Plan) -> list[Action]:

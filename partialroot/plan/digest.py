@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from partialroot.model import Action, Content, Entry, FileType, Layer
+from partialroot.paths import RootPath
 
 
 def digest(actions: Iterable[Action]) -> str:
@@ -17,12 +18,13 @@ def digest(actions: Iterable[Action]) -> str:
     return total.hexdigest()
 
 
-def golden_key(private: Iterable[Action], platform: str) -> str:
-    """Return the SHA-256 over the entries of a private layer, with their times: a copy of it has those, too.
+def golden_key(private: Iterable[Action], tops: Iterable[RootPath], platform: str) -> str:
+    """Return the SHA-256 over the entries of a golden layer, with their times: a copy of it has those, too.
 
-    Python on illumos sees no ACLs, which are copied all the same: its ctime tells that a file got another.
+    ``tops`` are the image's mount points in it. Python on illumos sees no ACLs, which are copied all the
+    same: its ctime tells that a file got another.
     """
-    total = sha256()
+    total = sha256(" ".join(tops).encode())
     for action in private:
         entry = action.entry
         seen = entry.node.ctime_ns if entry.node and platform == "illumos" else ""

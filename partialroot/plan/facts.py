@@ -9,17 +9,20 @@ from partialroot.model import Entry, Layer
 
 
 class Least(NamedTuple):
-    """What a private layer has that is worth a golden one: so many paths, or so many bytes in its files."""
+    """What a private layer has that is worth a golden one: so many paths, or so many bytes in its files.
+
+    What profiles write does not count: zones may differ in that, and each gets its own.
+    """
 
     paths: int
     size: int
 
     def why_not(self, entries: Iterable[Entry]) -> str:
         """Say that the private layer among these entries is not worth it; "" if it is."""
-        sizes = [entry.size for entry in entries if entry.layer is Layer.PRIVATE]
+        sizes = [one.size for one in entries if one.layer is Layer.PRIVATE and one.text is None]
         if len(sizes) >= self.paths or sum(sizes) >= self.size:
             return ""
-        return f"{len(sizes)} private paths are made as quickly"
+        return f"{len(sizes)} private paths are copied as quickly"
 
 
 SNAPSHOT_LEAST = Least(64, sys.maxsize)

@@ -18,6 +18,7 @@ from partialroot.model import (
     Selection,
 )
 from partialroot.paths import RootPath, host_path
+from partialroot.plan import cloned
 from partialroot.plan.digest import digest, golden_key
 from partialroot.plan.facts import HostFacts
 
@@ -25,7 +26,7 @@ AUTO = ("auto",)
 _ALL = frozenset({Method.MOUNT, Method.LINK, Method.CLONE, Method.COPY})
 # One file takes at most this much beyond its bytes: a block's rounding and its inode.
 _SLACK = 4096
-_GOLDEN = "{} private paths are made once for all zones that have the same"
+_GOLDEN = "{} private paths are copied once for all zones that have the same"
 
 
 class Sharing(NamedTuple):
@@ -93,6 +94,8 @@ def plan(
     actions = tuple(chooser.action(entry) for entry in selection.entries)
     _check_space(actions, facts)
     private = tuple(action for action in actions if action.entry.layer is Layer.PRIVATE)
+    common = tuple(cloned.common(private))
+    tops = tuple(top for top in selection.tops if top in chooser.mounted)
     no_golden = chooser.why_no_golden(private)
     return Plan(
         profiles=selection.profiles,
@@ -102,13 +105,13 @@ def plan(
         private=private,
         digest=digest(actions) if chooser.has_image else None,
         image_home=facts.image_home,
-        tops=tuple(top for top in selection.tops if top in chooser.mounted),
+        tops=tops,
         missing=selection.missing,
         warnings=(*selection.warnings, *_losses(actions, facts, chooser)),
         settings=selection.settings,
         views=selection.views,
-        golden=None if no_golden else golden_key(private, selection.platform),
-        why_golden=no_golden or _GOLDEN.format(len(private)),
+        golden=None if no_golden else golden_key(common, tops, selection.platform),
+        why_golden=no_golden or _GOLDEN.format(len(common)),
     )
 
 

@@ -45,8 +45,6 @@ def vary(plan: Plan, made: Profile, profile: Profile, tree: Tree) -> Plan | None
     if texts:  # shared, or at another place than its profile says
         return None
     settings = plan.settings._replace(start=_started(plan.settings.start, profile.start))
-    if plan.golden and tuple(private) != plan.private:
-        plan = plan._replace(golden=None, why_golden="no layer is kept for a single zone's values")
     return plan._replace(private=tuple(private), settings=settings)
 
 

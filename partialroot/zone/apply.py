@@ -8,13 +8,12 @@ from typing import Any
 
 from partialroot.errors import BusyError, ConflictError, NoReceiptError
 from partialroot.model import Plan, Receipt, Request
-from partialroot.zone import batch, fs, journal, previous, receipt, subvolumes, transaction
+from partialroot.zone import batch, fs, golden, journal, previous, receipt, subvolumes, transaction
 from partialroot.zone.batch import Job, Task
 from partialroot.zone.change import Change
-from partialroot.zone.golden import Golden
+from partialroot.zone.golden import Built
 from partialroot.zone.image import is_intact
 from partialroot.zone.journal import Binds, Intent, Step
-from partialroot.zone.layer import LayerBuilder, private_actions
 from partialroot.zone.rollback import Rollback
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, ROOT_MODE, Site, dump_config, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
@@ -215,14 +214,14 @@ class ZoneBuilder:
         self._site = site
         self._request = request
         self._config = config
-        self._golden: Golden | None = None
+        self._copied: Built | None = None
         self.receipt: Receipt
 
     def build(self, new: int) -> bytes:
         """Build the image if there is none, then root, image link and spec; return the receipt."""
         plan = self._plan
         image = self._site.image(plan)
-        layer = self._golden or self._build_root(new)
+        layer = self._build_root(new)
         if image:
             fs.symlink(str(image.path), new, IMAGE)
         if self._config is not None:
@@ -236,18 +235,16 @@ class ZoneBuilder:
         site = self._site
         image = site.image(self._plan) if self._plan.golden else None
         if image:
-            self._golden = subvolumes.snapshot(self._plan, image.path, site.store, site.lost_owners, at, name)
+            self._copied = subvolumes.snapshot(self._plan, image.path, site.store, site.lost_owners, at, name)
         else:
             transaction.make_zonepath(at, name)
 
-    def _build_root(self, new: int) -> LayerBuilder:
-        plan = self._plan
-        fs.make_own_directory(new, ROOT, ROOT_MODE)
+    def _build_root(self, new: int) -> Built:
+        site = self._site
+        if self._copied is None:
+            fs.make_own_directory(new, ROOT, ROOT_MODE)
         top = os.open(ROOT, fs.DIRECTORY, dir_fd=new)
         try:
-            where = self._site.zonepath / ROOT
-            layer = LayerBuilder(top, plan, where, self._site.lost_owners)
-            layer.build(private_actions(plan))
+            return golden.build_root(self._plan, top, site.zonepath / ROOT, site.lost_owners, self._copied)
         finally:
             os.close(top)
-        return layer

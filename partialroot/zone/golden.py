@@ -1,20 +1,22 @@
 """Golden layers: a private layer that is built once for its content; zones' roots are copies of it, on write.
 
-What it is made of, and what is known of it for whom, is told here. Where it lies and how it is copied is its
-keeper's: ``zone.subvolumes`` (btrfs) or ``zone.clones`` (ZFS). The planner says which layers are worth it
-(``Plan.golden``).
+What profiles write is not in it, as zones may differ in that: it is written into each copy. What the layer is
+made of, and what is known of it for whom, is told here. Where it lies and how it is copied is its keeper's:
+``zone.subvolumes`` (btrfs) or ``zone.clones`` (ZFS). The planner says which are worth it (``Plan.golden``).
 """
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from partialroot.errors import ApplyError
-from partialroot.model import Action, Plan, Record
+from partialroot.model import Action, Method, Plan, Record
 from partialroot.paths import RootPath
-from partialroot.plan.cloned import as_cloned
+from partialroot.plan.cloned import as_cloned, common
 from partialroot.zone import fs, receipt
+from partialroot.zone.dirs import Dirs
 from partialroot.zone.layer import LayerBuilder, identity_of, private_actions
 
 RECORDS, LOST = "records.json", "lost.json"
@@ -48,8 +50,8 @@ class Keeper(Protocol):
         """Return the notes of the layer that was copied. Nothing of them is in the root afterwards."""
 
 
-class Golden(NamedTuple):
-    """What a root is that is a copy: what was measured, and what could not be kept."""
+class Built(NamedTuple):
+    """What a root is: what was measured, and what could not be kept."""
 
     records: tuple[Record, ...]
     lost: tuple[str, ...]
@@ -71,23 +73,23 @@ def ensure(plan: Plan, keeper: Keeper, lost_owners: frozenset[tuple[int, int]]) 
 
 def _fill(plan: Plan, root: int, notes: int, where: Path, lost_owners: frozenset[tuple[int, int]]) -> None:
     layer = LayerBuilder(root, plan, where, lost_owners)
-    layer.build(private_actions(plan))
+    layer.build(common(private_actions(plan)))
     fs.create_file(notes, RECORDS, receipt.dump_manifest(layer.records))
     fs.create_file(notes, LOST, json.dumps(layer.lost).encode())
 
 
-def read(plan: Plan, notes: Notes) -> Golden:
+def read(plan: Plan, notes: Notes) -> Built:
     """Return what a copy is for a zone of this plan. Raises ApplyError for notes that nobody can read."""
     lost = json.loads(notes.lost)
     if not isinstance(lost, list):
         raise ApplyError("is not as it was built", path=notes.where)
     records = receipt.load_manifest(notes.records, notes.where)
-    return Golden(tuple(_as_planned(records, plan)), tuple(map(str, lost)))
+    return Built(tuple(_as_planned(records, plan)), tuple(map(str, lost)))
 
 
 def _as_planned(records: tuple[Record, ...], plan: Plan) -> list[Record]:
     """Return the records as if the layer had been built for this plan: its reasons, today's source files."""
-    actions: dict[RootPath, Action] = {one.entry.path: one for one in private_actions(plan)}
+    actions: dict[RootPath, Action] = {one.entry.path: one for one in common(private_actions(plan))}
     return [
         record._replace(
             identity=identity_of(action.entry.node),
@@ -99,3 +101,29 @@ def _as_planned(records: tuple[Record, ...], plan: Plan) -> list[Record]:
         for record in records
         for action in (actions[record.path],)
     ]
+
+
+def build_root(
+    plan: Plan, root: int, where: Path, lost_owners: frozenset[tuple[int, int]], copied: Built | None
+) -> Built:
+    """Build the private layer in an open directory that is empty, or what a copy of the golden one lacks.
+
+    ``where`` is the directory's path on the host. Raises ApplyError.
+    """
+    layer = LayerBuilder(root, plan, where, lost_owners)
+    if copied is None:
+        layer.build(private_actions(plan))
+        return Built(tuple(layer.records), tuple(layer.lost))
+    layer.build(action for action in plan.private if action.method is Method.WRITE)
+    _mend_directories(root, copied, {os.path.dirname(record.path) for record in layer.records})
+    return Built((*copied.records, *layer.records), (*copied.lost, *layer.lost))
+
+
+def _mend_directories(root: int, copied: Built, paths: Container[str]) -> None:
+    """Give directories that files were put into what they had before."""
+    with Dirs(root) as dirs:
+        for one in copied.records:
+            if one.path in paths:
+                fs.mend_meta(
+                    dirs.fd(one.path.rstrip("/")), one.mode, one.uid, one.gid, one.mtime_ns, one.path
+                )

@@ -9,11 +9,10 @@ import os
 from pathlib import Path
 
 from partialroot.model import Plan, Receipt, Request
-from partialroot.zone import fs, receipt
+from partialroot.zone import fs, golden, receipt
 from partialroot.zone.change import Change
 from partialroot.zone.dirs import Dirs
-from partialroot.zone.golden import Golden
-from partialroot.zone.layer import LayerBuilder, private_actions
+from partialroot.zone.golden import Built
 from partialroot.zone.removal import remove
 from partialroot.zone.site import IMAGE, ROOT, Site, image_path, make_receipt
 from partialroot.zone.store import Registered
@@ -24,28 +23,27 @@ NEW = WORK_NAMES[0]
 _FRESH_LINK = f"{IMAGE}.new"
 
 
-def fill(plan: Plan, site: Site, request: Request, golden: Golden | None = None) -> Receipt:
+def fill(plan: Plan, site: Site, request: Request, copied: Built | None = None) -> Receipt:
     """Build image and private files in a root that is empty; ApplyError leaves it half filled.
 
-    The private files are there already where the root is a copy of a ``golden`` layer.
+    ``copied`` is what is there already where the root is a copy of a golden layer.
     """
     _register(site, image_path(plan))  # before it is there: nobody releases it from now on
     image = site.image(plan)
-    layer = golden or _build_root(plan, site)
+    layer = _build_root(plan, site, copied)
     lost = [*(image.lost if image else ()), *layer.lost]
     made = make_receipt(plan, site.zonepath, request, image, layer.records, lost)
     commit(site, made)
     return made
 
 
-def _build_root(plan: Plan, site: Site) -> LayerBuilder:
-    top = fs.open_directory(site.zonepath / ROOT)
+def _build_root(plan: Plan, site: Site, copied: Built | None) -> Built:
+    where = site.zonepath / ROOT
+    top = fs.open_directory(where)
     try:
-        layer = LayerBuilder(top, plan, site.zonepath / ROOT, site.lost_owners)
-        layer.build(private_actions(plan))
+        return golden.build_root(plan, top, where, site.lost_owners, copied)
     finally:
         os.close(top)
-    return layer
 
 
 def update(change: Change, site: Site) -> None:

@@ -15,8 +15,9 @@ import os
 from pathlib import Path
 
 from partialroot.model import Action, Plan
+from partialroot.plan.cloned import common
 from partialroot.zone import fs, golden
-from partialroot.zone.golden import LOST, RECORDS, Fill, Golden, Notes
+from partialroot.zone.golden import LOST, RECORDS, Built, Fill, Notes
 from partialroot.zone.removal import remove
 from partialroot.zone.site import ROOT, ROOT_MODE
 from partialroot.zone.store import Store
@@ -25,12 +26,12 @@ from partialroot.zone.transaction import NEW, PRIVATE_MODE
 PREFIX = "golden-"
 _ZONE, _FRESH = "zone", ".new"
 
-_known: dict[tuple[Path, int], tuple[tuple[Action, ...], Golden]] = {}
+_known: dict[tuple[Path, str], tuple[tuple[Action, ...], Built]] = {}
 
 
 def snapshot(
     plan: Plan, image: Path, store: Store, lost_owners: frozenset[tuple[int, int]], at: int, name: str
-) -> Golden:
+) -> Built:
     """Make the zonepath ``name`` by a snapshot of the plan's golden layer, which is built if it is not there.
 
     Raises ApplyError. What was written before is on the disk then.
@@ -39,13 +40,15 @@ def snapshot(
     with store.lock_image(image.parent, image.name):
         key = golden.ensure(plan, keeper, lost_owners)
     keeper.copy(key)
-    known = _known.get((image, id(plan.private)))  # found out once for all zones of a plan
-    if known is None:
-        known = (
-            plan.private,
-            golden.read(plan, keeper.notes(key)),
-        )  # what is kept there stays, and so does its id
-        _known[image, id(plan.private)] = known
+    return _read(plan, keeper, image)
+
+
+def _read(plan: Plan, keeper: "Subvolumes", image: Path) -> Built:
+    """Return what the copy is: found out once for all zones that differ in nothing but what is written."""
+    key, actions = str(plan.golden), tuple(common(plan.private))
+    known = _known.get((image, key))
+    if known is None or known[0] != actions:
+        known = _known[image, key] = (actions, golden.read(plan, keeper.notes(key)))
     return known[1]
 
 
