@@ -141,7 +141,7 @@ def encode(document: Mapping[str, Any]) -> str:
     return json.dumps({"format": 1, **document}, sort_keys=True)
 
 
-def plan_document(plan: Plan, changed: bool, seconds: float) -> Document:
+def _plan_document(plan: Plan, sums: Document, changed: bool, seconds: float) -> Document:
     """Describe a plan: what goes where by which method, and why."""
     return {
         "profiles": list(plan.profiles),
@@ -153,15 +153,17 @@ def plan_document(plan: Plan, changed: bool, seconds: float) -> Document:
         "entries": [entry_document(action) for action in cloned.actions(plan)],
         "missing": [missing_document(one) for one in plan.missing],
         "warnings": list(plan.warnings),
-        "totals": totals(plan),
+        "totals": sums,
         "seconds": round(seconds, 3),
     }
 
 
 def plans_document(plans: Sequence[Plan], changed: bool, seconds: float) -> Document:
     """Describe plans: the first in full, and of each what makes it another."""
-    short = [{"profiles": list(one.profiles), "image": one.digest, "totals": totals(one)} for one in plans]
-    return {**plan_document(plans[0], changed, seconds), "plans": short}
+    short: list[Document] = [
+        {"profiles": list(one.profiles), "image": one.digest, "totals": totals(one)} for one in plans
+    ]
+    return {**_plan_document(plans[0], short[0]["totals"], changed, seconds), "plans": short}
 
 
 def entry_document(action: Action) -> Document:

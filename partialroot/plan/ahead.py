@@ -26,7 +26,7 @@ def is_runnable(path: RootPath, node: Node) -> bool:
     """
     if node.type is not FileType.FILE:
         return False
-    return bool(node.mode & 0o111) or ".so" in path.name or path.endswith(".node")
+    return bool(node.mode & 0o111) or (".so" in path and ".so" in path.name) or path.endswith(".node")
 
 
 def read_ahead(draft: Draft, tops: tuple[RootPath, ...]) -> None:

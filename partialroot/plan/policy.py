@@ -32,12 +32,10 @@ def shared_tops(platform: str, lstat: Callable[[RootPath], Node | None]) -> tupl
     )
 
 
-def layer_of(path: RootPath, tops: Iterable[RootPath]) -> Layer:
+def layer_of(path: RootPath, tops: tuple[RootPath, ...]) -> Layer:
     """Return the layer that holds ``path``."""
-    for top in tops:
-        if path.is_below(top):
-            return Layer.SHARED
-    return Layer.PRIVATE
+    shared = path.startswith(tops) and any(map(path.is_below, tops))
+    return Layer.SHARED if shared else Layer.PRIVATE
 
 
 def private_home(path: RootPath) -> RootPath:

@@ -126,9 +126,9 @@ def _package_files(name: str, files: tuple[RootPath, ...], item: Item, draft: Dr
     reason = Reason(f"package {name}", item.where)
     gone = []
     for path in files:
+        node = draft.tree.lstat(path)  # first, as the tree then knows where it is
         if draft.is_excluded(path):
             continue
-        node = draft.tree.lstat(path)
         if node is None:
             gone.append(path)
         elif path != ROOT:

@@ -5,7 +5,7 @@ for its machine that the source has.
 """
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from partialroot.closure.elf import Elf
@@ -16,8 +16,10 @@ from partialroot.closure.linker.ports import port
 
 if TYPE_CHECKING:  # only the kinds that a source has are imported
     from partialroot.closure.linker.glibc import Glibc
+    from partialroot.closure.linker.load import LinkMap
     from partialroot.closure.linker.musl import Musl
     from partialroot.closure.linker.sunos import Sunos
+    from partialroot.closure.linker.sunos_load import SunosMap
 
     AnyLinker: TypeAlias = Glibc | Musl | Sunos
 
@@ -43,13 +45,7 @@ class Linkers:
 
     def load(self, linker: "AnyLinker") -> Loading:
         """Return what loads for a linker, with nothing loaded yet."""
-        if linker.kind == "sunos":
-            from partialroot.closure.linker.sunos_load import SunosMap
-
-            return SunosMap(linker, self._lean)
-        from partialroot.closure.linker.load import LinkMap
-
-        return LinkMap(linker)
+        return _sunos_map()(linker, self._lean) if linker.kind == "sunos" else _link_map()(linker)
 
     def names_of_interpreter(self, elf: Elf, found: Found) -> tuple[str, ...]:
         """Return the names of a program's linker that the zone shall have.
@@ -94,3 +90,17 @@ class Linkers:
             return Glibc(self._files, None, elf, FALLBACK)
         rtld = read_rtld(self._files.data(found), found.real.name)
         return None if rtld is None else Glibc(self._files, found, elf, rtld)
+
+
+@cache
+def _sunos_map() -> "type[SunosMap]":
+    from partialroot.closure.linker.sunos_load import SunosMap
+
+    return SunosMap
+
+
+@cache
+def _link_map() -> "type[LinkMap]":
+    from partialroot.closure.linker.load import LinkMap
+
+    return LinkMap

@@ -91,7 +91,7 @@ def _path(line: str, number: int, where: str) -> str:
 
 def parse(line: str, where: str) -> Entry:
     """Return what a line says. Raises SourceError, naming the file ``where``."""
-    name, *words = _BLANKS.split(line.rstrip(" \t"))
+    name, *words = _words(line)
     path, equals, target = name.partition("=")
     kind = words[0] if words else ""
     count = _FIELDS.get(kind, len(words))
@@ -106,7 +106,7 @@ def parse(line: str, where: str) -> Entry:
 
 def packages(line: str, where: str) -> tuple[str, ...]:
     """Return the packages of a line, whatever else it says. Raises SourceError, naming the file ``where``."""
-    words = _BLANKS.split(line.rstrip(" \t"))
+    words = _words(line)
     count = _FIELDS.get(words[1], len(words)) if len(words) > 1 else 0
     try:
         if len(words) < count + 2:
@@ -114,6 +114,13 @@ def packages(line: str, where: str) -> tuple[str, ...]:
         return tuple(map(_package, words[count + 2 :]))
     except ValueError:
         raise SourceError(f"a line cannot be understood: {line[:80]!r}", path=where) from None
+
+
+def _words(line: str) -> list[str]:
+    """Return what stands between blanks: mostly single ones."""
+    if "  " in line or "\t" in line or line[-1:] == " ":
+        return _BLANKS.split(line.rstrip(" \t"))
+    return line.split(" ")
 
 
 def _fields(kind: str, words: list[str]) -> tuple[Any, ...]:
