@@ -93,8 +93,10 @@ class Dpkg(NoPackages):
 
     def owners(self, paths: Sequence[RootPath]) -> dict[RootPath, str]:
         """Return the packages that installed ``paths``; all lists are gone through once."""
-        self._lists.look_for(spelled for path in paths for spelled in self._spellings.of(path))
-        return super().owners(paths)
+        names = [(path, tuple(self._spellings.of(path))) for path in paths]
+        listed = self._lists.look_for(spelled for _, all_spelled in names for spelled in all_spelled)
+        listed.update(diversion.to for diversion in self._diversions)
+        return super().owners([path for path, spelled in names if not listed.isdisjoint(spelled)])
 
     def version(self, package: str) -> Version | None:
         """Return version and architecture of an installed package."""

@@ -25,13 +25,15 @@ class FileLists:
         self._known: dict[bytes, str | None] = {}
         self._asked = 0
 
-    def look_for(self, paths: Iterable[str]) -> None:
-        """Find out the first package of each of many paths, to be asked for next."""
-        wanted = {_line(path) for path in paths}
-        if self._index is None:
-            self._known = dict.fromkeys(wanted)
-            for package, lines in self._backwards():
-                self._known.update(dict.fromkeys(wanted.intersection(lines), package))
+    def look_for(self, paths: Iterable[str]) -> set[str]:
+        """Find out the first package of each of many paths, to be asked for next; return those listed."""
+        wanted = {_line(path): path for path in paths}
+        if self._index is not None:
+            return {path for line, path in wanted.items() if line in self._index}
+        self._known = dict.fromkeys(wanted)
+        for package, lines in self._backwards():
+            self._known.update(dict.fromkeys(wanted.keys() & lines, package))
+        return {wanted[line] for line, package in self._known.items() if package is not None}
 
     def first(self, path: str) -> str | None:
         """Return the first package that lists exactly ``path``."""

@@ -26,9 +26,15 @@ class Spellings:
         yield real
         if real != path:
             yield path
+        if not real.startswith(self._aliased):  # as most
+            return
         for alias, directory in self._aliases:
             if real.is_below(directory):
                 yield RootPath(alias + real[len(directory) :])
+
+    @cached_property
+    def _aliased(self) -> tuple[str, ...]:
+        return tuple(directory for _, directory in self._aliases)
 
     @cached_property
     def _aliases(self) -> tuple[tuple[RootPath, RootPath], ...]:
