@@ -256,7 +256,7 @@ class ZoneSettings(NamedTuple):
 class Selection(NamedTuple):
     """Every path of the new root, sorted by path, with what is missing and what to warn of.
 
-    ``views`` is for :func:`host_path`.
+    ``views`` is for :func:`host_path`. ``definitions`` are sums of all profiles it was made from, by name.
     """
 
     profiles: tuple[str, ...]
@@ -268,6 +268,7 @@ class Selection(NamedTuple):
     tops: tuple[RootPath, ...]
     settings: ZoneSettings
     views: Mapping[str, str] = NOTHING
+    definitions: tuple[tuple[str, str], ...] = ()
 
 
 class Action(NamedTuple):
@@ -302,6 +303,7 @@ class Plan(NamedTuple):
     views: Mapping[str, str] = NOTHING
     golden: str | None = None  # the key of ``private``, where zones' roots are copies of one that is kept
     why_golden: str = ""  # or why they are not
+    definitions: tuple[tuple[str, str], ...] = ()
 
     @property
     def actions(self) -> list[Action]:
@@ -368,9 +370,8 @@ class Request(NamedTuple):
 class Receipt(NamedTuple):
     """What is in a zone, how and why; the truth that verify, status, explain and remove start from.
 
-    ``image`` is the image's directory on the host, None when nothing is shared. ``reasons`` names the
-    file in the image that says why each shared path is there, and who supplied it. ``created`` is seconds
-    since the epoch.
+    ``image`` is the image's directory on the host, None when nothing is shared. ``reasons`` names the file in
+    it that says why each shared path is there, and who supplied it. ``created`` is seconds since the epoch.
     """
 
     zonepath: str
@@ -385,6 +386,7 @@ class Receipt(NamedTuple):
     warnings: tuple[str, ...]
     created: float
     version: str
+    definitions: tuple[tuple[str, str], ...] = ()
 
 
 class Finding(NamedTuple):

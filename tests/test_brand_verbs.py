@@ -80,6 +80,21 @@ def test_a_zone_is_given_other_profiles(machine: Branded) -> None:
     assert machine.path(f"{ZONEPATH}/root/etc/extra").read_text() == "extra\n"
     assert machine.path(f"{ZONEPATH}/root/etc/motd").read_text() == "edited\n"
     assert [row for row in machine.datasets("rpool/export/zones/web") if "@" in row[0]] == []
+    # A profile that says something else is told, and followed.
+    assert asked(machine, "status", "--all")["state"] == "current"
+    machine.write("/be/etc/other", "other\n")
+    machine.write("/be/profiles/more.toml", 'uses = ["page"]\nfiles = ["/etc/extra", "/etc/other"]\n')
+    edited = asked(machine, "status", "--all", code=5)
+    assert (edited["state"], edited["because"]) == ("stale", ["profile more: has changed"])
+    assert asked(machine, "refresh", ZONEPATH)["added"] == ["/etc/other"]
+    assert machine.path(f"{ZONEPATH}/root/etc/other").exists()
+    assert asked(machine, "status", "--all")["state"] == "current"
+    machine.path("/be/profiles/more.toml").rename(machine.path("/be/profiles/away"))
+    assert "more" in asked(machine, "status", "--all", code=5)["because"][0]
+    machine.zoneadm("web", "boot")
+    machine.zoneadm("web", "halt")
+    machine.path("/be/profiles/away").rename(machine.path("/be/profiles/more.toml"))
+
     machine.change("/etc/extra", "more\n")
     assert "brought up to date" in machine.zoneadm("web", "boot").err
     assert machine.path(f"{ZONEPATH}/root/etc/extra").read_text() == "more\n"

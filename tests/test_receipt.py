@@ -49,6 +49,7 @@ def a_receipt(*entries: Record) -> Receipt:
     return Receipt(
         "/zones/web", REQUEST, ("web", "node"), SUM, f"/store/images/{SUM}", "reasons-1.json",
         (RootPath("/usr"),), entries, ZoneSettings(start, "host", True), ("an odd thing",), 1.7e9, "0.1",
+        (("base", SUM), ("web", SUM)),
     )  # fmt: skip
 
 

@@ -88,6 +88,39 @@ DIFFERENCE = {
 }
 
 
+PROFILES: dict[str, tuple[Callable[[str], str], bool]] = {
+    "another wish": (lambda text: text.replace('"/etc/hosts"', '"/etc/hosts", "/etc/more"'), True),
+    "another parameter": (lambda text: f"{text}[parameters]\nport = 'x'\n", True),
+    "what leads to nothing else": (lambda text: f'exclude = ["/nowhere"]\n{text}', True),
+    "other lines, which reasons tell": (lambda text: f"# a comment\n\n{text}", True),
+    "a comment at the end": (lambda text: f"{text}# the end\n", False),
+    "the same, written anew": (str, False),
+}
+
+
+@pytest.mark.parametrize(("edit", "changes"), PROFILES.values(), ids=PROFILES.keys())
+def test_an_edited_profile_makes_a_zone_stale_until_a_refresh(
+    place: Place, edit: Callable[[str], str], changes: bool
+) -> None:
+    write(place.source / "etc/more", "more", 0o644)
+    refreshed(place)
+    assert state(place) == ("current", [])
+    profile = place.top / "web.toml"
+    profile.write_text(edit(profile.read_text()))
+    assert state(place) == (("stale", ["profile web: has changed"]) if changes else ("current", []))
+    assert refreshed(place, "-n")["changed"] is changes
+    assert refreshed(place)["changed"] is changes
+    assert state(place) == ("current", [])
+
+
+def test_a_profile_that_is_gone_is_told(place: Place) -> None:
+    refreshed(place)
+    (place.top / "web.toml").unlink()
+    name, because = state(place)
+    assert name == "stale"
+    assert "web.toml: cannot be read" in because[0]
+
+
 def test_a_dry_run_tells_and_touches_nothing(place: Place) -> None:
     run("refresh", "-n", place.zone, "--store", place.store)  # which makes trial links: times of directories
     before = everything(place)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from partialroot.errors import ConflictError, NoReceiptError
+from partialroot.errors import ConflictError, NoReceiptError, ProfileError
 from partialroot.host.illumos import goldens
 from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
 from partialroot.host.illumos.goldens import Goldens
@@ -22,7 +22,7 @@ from partialroot.zone.golden import Built
 from partialroot.zone.image import release_image
 from partialroot.zone.removal import remove
 from partialroot.zone.site import IMAGE, Site
-from partialroot.zone.state import Known, changed_sources
+from partialroot.zone.state import Known, changed_profiles, changed_sources
 from partialroot.zone.store import HOME_NAME, Registered, Store
 from partialroot.zone.zonepath import WORK_NAMES
 
@@ -159,9 +159,15 @@ class Branded:
         return True
 
     def _is_current(self, made: Receipt, options: Options) -> bool:
-        """Whether every file that the zone came from is what it was: by lstat(2) alone, where that tells."""
+        """Whether its profiles and the files it came from are what they were: by lstat(2), if that tells.
+
+        A profile that cannot be read keeps no zone from starting.
+        """
         if made.image is None or not Path(made.image).is_dir():
             return False
+        with suppress(ProfileError):
+            if next(changed_profiles(made, Known()), None):
+                return False
         tree = Tree(options.source, views=options.views)
         records = [*made.entries, *Known().images.records(made.image)]
         return next(changed_sources(records, tree), None) is None

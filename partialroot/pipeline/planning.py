@@ -84,8 +84,10 @@ def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection
         origin = str(options.unpacked.tarball)
         everything = select_all(tree, _platform(platform_name(options, tree), tree), origin)
         return everything._replace(warnings=(*everything.warnings, *options.unpacked.lost)), tree
-    profile = Library(options.manifests, platform_name(options, tree)).compose(profiles, options.parameters)
-    return select_profile(options, profile, tuple(sorted(names_of(profiles))), tree, packages_of(tree)), tree
+    known = Library(options.manifests, platform_name(options, tree))
+    profile = known.compose(profiles, options.parameters)
+    selected = select_profile(options, profile, tuple(sorted(names_of(profiles))), tree, packages_of(tree))
+    return selected._replace(definitions=known.definitions(profiles)), tree
 
 
 def select_profile(

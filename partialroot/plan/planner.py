@@ -112,6 +112,7 @@ def plan(
         views=selection.views,
         golden=None if no_golden else golden_key(common, tops, selection.platform),
         why_golden=no_golden or _GOLDEN.format(len(common)),
+        definitions=selection.definitions,
     )
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +79,12 @@ class Library:
         asked = [self.find(name) for name in names]
         return frozenset(name for one in (*asked, *self._used(asked).values()) for name in one.parameters)
 
+    def definitions(self, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """Return for profiles, and all they use, a sum of what each says and on which lines, by name."""
+        asked = [self.find(name) for name in names]
+        every = (*asked, *self._used(asked).values())
+        return tuple(sorted({one.name: _sum(one) for one in every}.items()))
+
     def complete(self, asked: Sequence[Profile], parameters: Mapping[str, str]) -> Profile:
         """Return profiles, and all they use, as one."""
         return compose(asked, self._used(asked), parameters)
@@ -123,6 +130,11 @@ class Library:
         # Who can change what is shipped can change this program too: nothing is gained by looking.
         text = read_text(file, trusted=file.parent == self._shipped)
         return parse_profile(text, name, file.name)._replace(where=str(file))
+
+
+def _sum(profile: Profile) -> str:
+    """Return what tells a profile from one that says something else, wherever its file is."""
+    return sha256(repr(profile._replace(where="", summary="")).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _note_names(directory: Path) -> None:

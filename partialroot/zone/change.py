@@ -85,6 +85,7 @@ class Change:
             and (self.image is None or is_intact(Path(self.image)))
             and (old.request, old.profiles, old.digest) == (self._request, plan.profiles, plan.digest)
             and (old.mounts, old.settings) == (plan.tops, plan.settings)
+            and old.definitions == plan.definitions
             and old.reasons == (reasons_of(plan)[0] if plan.digest else None)
             and set(plan.warnings) <= set(old.warnings)
             and sorted(self._decision.kept, key=attrgetter("path")) == list(old.entries)

@@ -225,7 +225,7 @@ _identities = strict.table(
 )
 _xattrs = strict.table(tuple, {"name": strict.texts, "value": strict.blobs})
 _reasons = strict.several(strict.table(Reason._make, {"rule": strict.texts, "origin": strict.texts}))
-_parameters = strict.table(tuple, {"key": strict.texts, "value": strict.texts})
+_pairs = strict.table(tuple, {"key": strict.texts, "value": strict.texts})
 _SUPPLIER = {"package": strict.texts, "version": strict.texts, "architecture": strict.texts}
 _supplied = strict.table(tuple, {**_SUPPLIER, "paths": strict.several(strict.paths)})
 _rows_read = strict.table(
@@ -293,7 +293,7 @@ _receipt = strict.record(
         Request,
         profiles=_texts,
         manifests=_texts,
-        parameters=strict.items(_parameters),
+        parameters=strict.items(_pairs),
         source=_text,
         platform=_text,
         share=_texts,
@@ -315,4 +315,5 @@ _receipt = strict.record(
     warnings=_texts,
     created=strict.seconds,
     version=_text,
+    definitions=strict.items(_pairs),
 )

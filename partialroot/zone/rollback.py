@@ -104,6 +104,7 @@ def _plan(before: Previous, actions: tuple[Action, ...]) -> Plan:
         missing=(),
         warnings=made.warnings,
         settings=made.settings,
+        definitions=made.definitions,
     )
 
 

@@ -85,6 +85,7 @@ def make_receipt(
         warnings=tuple(dict.fromkeys((*plan.warnings, *lost))),
         created=time.time(),
         version=__version__,
+        definitions=plan.definitions,
     )
 
 

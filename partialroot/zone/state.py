@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from partialroot.errors import PartialRootError, SourceError
-from partialroot.model import NOTHING, FileType, Finding, Receipt, Record
+from partialroot.errors import PartialRootError, ProfileError, SourceError
+from partialroot.model import NOTHING, FileType, Finding, Receipt, Record, Request
 from partialroot.paths import RootPath
 from partialroot.plan.policy import PRIVATE_HOME
 from partialroot.source.tree import Tree
@@ -28,6 +28,7 @@ class Known:
         self._views = views
         self.images: Images = Images()
         self.stale: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._definitions: dict[tuple[object, ...], Mapping[str, str] | ProfileError] = {}
         self.audited: dict[tuple[str, str], list[Finding]] = {}
         self.trees: dict[str, Tree] = {}
 
@@ -37,6 +38,27 @@ class Known:
             self.trees[source] = Tree(Path(source), views=self._views(Path(source)))
         return self.trees[source]
 
+    def definitions(self, request: Request) -> Mapping[str, str]:
+        """Return what the profiles of a zone are now, by name; ProfileError if one cannot be read."""
+        key = (request.profiles, request.manifests, request.platform)
+        if key not in self._definitions:
+            self._definitions[key] = _definitions(request)
+        found = self._definitions[key]
+        if isinstance(found, ProfileError):
+            raise found
+        return found
+
+
+def _definitions(request: Request) -> Mapping[str, str] | ProfileError:
+    from partialroot.profiles.library import Library
+
+    try:
+        return dict(
+            Library(tuple(map(Path, request.manifests)), request.platform).definitions(request.profiles)
+        )
+    except ProfileError as error:
+        return error
+
 
 def state(
     zonepath: Path, receipt: Receipt | PartialRootError | None, known: Known | None = None
@@ -44,8 +66,8 @@ def state(
     """Return a zone's state and what makes it so, in words (names are as they are: escape them to print).
 
     ``receipt`` is the zone's, or the error that reading it raised. Only metadata is looked at, except for
-    files whose times alone have changed. Whether the zone's profiles would choose other files by now is
-    not asked here.
+    files whose times alone have changed. Profiles are compared with what they said: whether packages and
+    globs that they name would choose other files by now is not asked here.
     """
     known = known or Known()
     if not isinstance(receipt, Receipt):
@@ -76,13 +98,17 @@ def _limited(lines: Iterable[str]) -> Iterator[str]:
         yield f"and {len(lines) - MOST_LINES} more"
 
 
-# --- has the source changed? ------------------------------------------------------------------------
+# --- have the profiles, or the source, changed? -----------------------------------------------------
 
 
 def _stale(receipt: Receipt, known: Known) -> Iterator[str]:
     source = receipt.request.source
     if receipt.request.is_from_tarball:  # its files were unpacked for once: there is nothing to compare with
         return
+    try:
+        yield from changed_profiles(receipt, known)
+    except ProfileError as error:
+        yield str(error)
     try:
         tree = known.tree(source)
     except SourceError as error:
@@ -94,6 +120,13 @@ def _stale(receipt: Receipt, known: Known) -> Iterator[str]:
         if key not in known.stale:
             known.stale[key] = tuple(changed_sources(known.images.records(receipt.image), tree))
         yield from known.stale[key]
+
+
+def changed_profiles(receipt: Receipt, known: Known) -> Iterator[str]:
+    """Say which of a zone's profiles are other ones since it was made; ProfileError if one cannot be read."""
+    if receipt.definitions:
+        differ = set(receipt.definitions) ^ set(known.definitions(receipt.request).items())
+        yield from (f"profile {name}: has changed" for name in sorted({name for name, _ in differ}))
 
 
 def changed_sources(records: Iterable[Record], tree: Tree) -> Iterator[str]:
