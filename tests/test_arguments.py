@@ -1,8 +1,10 @@
 """The words of the command line, and how mistakes in them are told."""
 
 import json
+import signal
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from command import CHECKOUT
@@ -137,6 +139,43 @@ def test_an_interrupt_is_an_error_of_the_document(
     said = capsys.readouterr()
     assert json.loads(said.out)["error"]["message"] == "interrupted"
     assert said.err == "partialroot: error: interrupted\n"
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["partialroot", "doctor"]
+{start}
+"""
+STARTS = {
+    "module": 'runpy.run_module("partialroot", run_name="__main__")',
+    "script": "from partialroot.__main__ import command; command()",
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize(
+    ("module", "end"),
+    [
+        ("partialroot.cli", (-signal.SIGINT, "")),
+        ("partialroot.cli.looking", (1, "partialroot: error: interrupted\n")),
+    ],
+)
+def test_an_interrupt_while_code_is_imported_shows_none_of_it(
+    start: str, module: str, end: tuple[int, str]
+) -> None:
+    line = [sys.executable, "-c", INTERRUPTED.format(module=module, start=start)]
+    done = subprocess.run(line, capture_output=True, text=True, env={"PYTHONPATH": str(CHECKOUT)})
+    assert (done.returncode, done.stderr) == end
+
+
+def test_the_installed_command_is_the_one_that_is_quiet() -> None:
+    scripts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"partialroot": "partialroot.__main__:command"}
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "| head -c 1", ">/dev/full"])

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -78,6 +79,8 @@ def command() -> NoReturn:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started us: what is said is lost, no more
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # from here on an interrupt undoes what was begun
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
 
 
