@@ -89,7 +89,8 @@ def host_path(source: Path, views: Mapping[str, str], path: str) -> str:
 
     ``views`` has the places of files that something is mounted over; all others are where they seem to be.
     """
-    return views.get(path) or ("" if str(source) == "/" else str(source)) + path
+    top = str(source)
+    return views.get(path) or (path if top == "/" else top + path)
 
 
 def is_tarball(source: str) -> bool:

@@ -35,12 +35,12 @@ def golden_key(private: Iterable[Action], tops: Iterable[RootPath], platform: st
 def _line(entry: Entry, content: Content | None) -> bytes:
     """One entry as NUL-separated fields: a NUL is the one byte no path has."""
     size = entry.size if entry.type is FileType.FILE else 0
+    mode = f"{entry.type} {entry.mode:04o} {entry.uid} {entry.gid} {size}"
+    text = f"{entry.path}\0{mode}\0{entry.target or ''}\0{content.sha256 if content else ''}\0"
     xattrs = content.xattrs if content else ()
-    fields = [
-        os.fsencode(entry.path),
-        f"{entry.type} {entry.mode:04o} {entry.uid} {entry.gid} {size}".encode(),
-        os.fsencode(entry.target or ""),
-        content.sha256.encode() if content else b"",
-        b" ".join(os.fsencode(name) + b"=" + b64encode(value) for name, value in xattrs),
-    ]
-    return b"\0".join(fields) + b"\n"
+    return os.fsencode(text) + b" ".join(map(_xattr, xattrs)) + b"\n"
+
+
+def _xattr(named: tuple[str, bytes]) -> bytes:
+    name, value = named
+    return os.fsencode(name) + b"=" + b64encode(value)

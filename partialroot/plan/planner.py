@@ -127,7 +127,8 @@ class _Chooser:
         self._sharing = sharing
         self._source, self._views = selection.source, selection.views
         self._tops = frozenset(selection.tops)
-        self._points: dict[RootPath, str] = {}
+        self._mount_points = frozenset(facts.mount_points)
+        self._points: dict[str, str] = {}
         self._twins: dict[tuple[Layer, int, int], RootPath] = {}
         self.no_image = self._why_no_image()
         self.has_image = not self.no_image and any(entry.layer is Layer.SHARED for entry in selection.entries)
@@ -224,16 +225,13 @@ class _Chooser:
     def _point(self, entry: Entry) -> str:
         """Return the mount point that holds the source file (or is it), remembered by directory."""
         assert entry.source is not None
-        place = RootPath(host_path(self._source, self._views, entry.source))
-        if place in self._facts.mount_points:
+        place = host_path(self._source, self._views, entry.source)
+        if place in self._mount_points:
             return place
-        directory = place.parent
+        directory = place.rpartition("/")[0] or "/"
         if directory not in self._points:
-            self._points[directory] = max(
-                (point for point in self._facts.mount_points if directory.is_below(point)),
-                key=len,
-                default="/",
-            )
+            above = filter(RootPath(directory).is_below, self._mount_points)
+            self._points[directory] = max(above, key=len, default="/")
         return self._points[directory]
 
 
