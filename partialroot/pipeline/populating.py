@@ -17,13 +17,13 @@ from partialroot.pipeline.zones import (
     Outcome,
     Shared,
     config_of,
-    each,
     is_branded,
     need_receipt,
     opened,
     refuse_branded,
     refuse_running,
     refuse_unmounted,
+    vetted,
 )
 from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
@@ -59,12 +59,7 @@ def populate(
     """
     started = time.monotonic()
     check_store(options.store)
-    asked = {one.zonepath: one.asked for one in wanted}
-    checked = each(asked, lambda one: Outcome(one, _check(options, one)))
-    refused = [Outcome[bool](one.zonepath, error=one.error) for one in checked if one.error]
-    places = {str(one.value): asked[one.zonepath] for one in checked if one.value is not None}
-    if refused and not places:
-        raise refused[0].error or AssertionError
+    places, refused = vetted({one.zonepath: one.asked for one in wanted}, partial(_check, options))
     with reading(options) as seen:
         planner = Planner(seen, [(Path(place), one) for place, one in places.items()])
         plans = plans_for(planner, places.values())

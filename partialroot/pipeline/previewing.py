@@ -1,6 +1,7 @@
 """plan and populate --dry-run: the plans, and what they would change of each zone, without any effect."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from partialroot.pipeline.fleets import Wanted
 from partialroot.pipeline.grouping import Asked, Planner
 from partialroot.pipeline.populating import check_place, plans_for
 from partialroot.pipeline.sources import Options, reading
-from partialroot.pipeline.zones import Outcome, each, refuse_running
+from partialroot.pipeline.zones import Outcome, each, refuse_running, vetted
 from partialroot.zone import journal
 from partialroot.zone import receipt as receipts
 from partialroot.zone.binds import LinuxBinds
@@ -46,12 +47,7 @@ def preview(options: Options, wanted: Sequence[Wanted]) -> Previewed:
     would change, and that it cannot be changed now.
     """
     check_store(options.store)
-    asked = {one.zonepath: one.asked for one in wanted}
-    checked = each(asked, lambda one: Outcome(one, check_place(options, one)))
-    refused = [Outcome[Preview](one.zonepath, error=one.error) for one in checked if one.error]
-    places = {str(one.value): asked[one.zonepath] for one in checked if one.value is not None}
-    if refused and not places:
-        raise refused[0].error or AssertionError
+    places, refused = vetted({one.zonepath: one.asked for one in wanted}, partial(check_place, options))
     with reading(options) as seen:
         looking = _Looking(seen, places)
         return Previewed(plans_for(looking.planner, places.values()), (*refused, *each(places, looking.look)))

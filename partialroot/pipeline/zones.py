@@ -24,6 +24,7 @@ from partialroot.zone.binds import LinuxBinds, Mounter
 from partialroot.zone.image import Images
 from partialroot.zone.store import Store
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -66,6 +67,19 @@ def each(zonepaths: Iterable[str], work: Callable[[str], Outcome[T]]) -> tuple[O
             notes = tuple(getattr(error, "__notes__", ()))
             outcomes.append(Outcome[T](zonepath, error=error, notes=notes))
     return tuple(outcomes)
+
+
+def vetted(asked: Mapping[str, A], vet: Callable[[str], Path]) -> tuple[dict[str, A], list[Outcome[Any]]]:
+    """Return what is asked of each place that ``vet`` lets pass, and the outcomes of those that it refuses.
+
+    Raises the first refusal where no place passes.
+    """
+    outcomes = each(asked, lambda zonepath: Outcome(zonepath, vet(zonepath)))
+    refused = [Outcome[Any](one.zonepath, error=one.error) for one in outcomes if one.error]
+    places = {str(one.value): asked[one.zonepath] for one in outcomes if one.value is not None}
+    if refused and not places:
+        raise refused[0].error or AssertionError
+    return places, refused
 
 
 class Shared:
