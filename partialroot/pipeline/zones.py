@@ -22,6 +22,7 @@ from partialroot.zone import receipt as receipts
 from partialroot.zone.apply import Site
 from partialroot.zone.binds import LinuxBinds, Mounter
 from partialroot.zone.image import Images
+from partialroot.zone.originals import Originals
 from partialroot.zone.store import Store
 
 A = TypeVar("A")
@@ -87,6 +88,7 @@ class Shared:
 
     def __init__(self) -> None:
         self.images = Images()
+        self.originals = Originals()
         self.binds = LinuxBinds(for_many=True) if not is_illumos() else None
 
     def __enter__(self) -> Self:
@@ -113,7 +115,8 @@ def opened(
     """
     with store.lock_zone(zonepath):
         mounter = mounter_of(platform or _platform_of(zonepath), shared)
-        site = Site(store, zonepath, mounter, lost_owners, shared.images if shared else None)
+        known = (shared.images, shared.originals) if shared else ()
+        site = Site(store, zonepath, mounter, lost_owners, *known)
         note = apply.recover(site)
         try:
             yield site, (note,) if note else ()
@@ -164,7 +167,7 @@ def no_zone(zonepath: Path) -> NoReceiptError:
 
 def is_branded(zonepath: Path) -> bool:
     """Whether zoneadm(8) has made a zone: then its root is a dataset, one for each boot environment."""
-    return (zonepath / receipts.PER_ROOT).is_dir()
+    return os.path.isdir(f"{zonepath}/{receipts.PER_ROOT}")
 
 
 def refuse_branded(zonepath: Path, hint: str) -> None:
@@ -192,7 +195,7 @@ def config_of(plan: Plan, zonepath: Path, hostname: str | None) -> Mapping[str, 
 def refuse_running(zonepath: Path) -> None:
     """Raise BusyError while a process lives in the zone."""
     root = zonepath / "root"
-    living = zone_processes(root) if root.is_dir() else ()
+    living = zone_processes(root) if os.path.isdir(root) else ()
     if living:
         raise BusyError(
             f"the zone is running: process {living[0].pid}",

@@ -245,6 +245,7 @@ class ZoneBuilder:
             fs.make_own_directory(new, ROOT, ROOT_MODE)
         top = os.open(ROOT, fs.DIRECTORY, dir_fd=new)
         try:
-            return golden.build_root(self._plan, top, site.zonepath / ROOT, site.lost_owners, self._copied)
+            where = site.zonepath / ROOT
+            return golden.build_root(self._plan, top, where, site.lost_owners, self._copied, site.originals)
         finally:
             os.close(top)

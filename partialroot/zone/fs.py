@@ -4,7 +4,7 @@ Names are single components below an open directory; nothing is followed through
 is made with O_EXCL and gets its owner, mode and times through its descriptor: no inode that may have
 another name is ever opened for writing, truncated, or given another mode or owner.
 
-Every effect is announced to :data:`observe` first: tests count them, stop there, or raise ENOSPC instead.
+Every effect is announced to :data:`observe` first: tests count them, stop there, or raise ENOSPC.
 """
 
 import errno
@@ -70,15 +70,15 @@ def open_directory(path: Path) -> int:
         os.close(at)
 
 
-def make_directory(at: int, name: str) -> None:
-    """Make a directory that gets its mode and owner later."""
+def make_directory(at: int, name: str, mode: int = 0o700) -> None:
+    """Make a directory, with ``mode`` as far as the umask and its parent's default ACL let it have that."""
     announce("mkdir", name)
-    os.mkdir(name, 0o700, dir_fd=at)
+    os.mkdir(name, mode, dir_fd=at)
 
 
 def make_own_directory(at: int, name: str, mode: int = 0o700) -> None:
     """Make a directory of ours with ``mode``, whatever the umask, and without a default ACL of its parent."""
-    make_directory(at, name)
+    make_directory(at, name, mode)
     _make_own(at, name, mode)
 
 
@@ -104,7 +104,8 @@ def _make_own(at: int, name: str, mode: int) -> None:
     try:
         for key in {"system.posix_acl_default", "system.posix_acl_access"}.intersection(xattr_names(fd)):
             os.removexattr(fd, key)
-        os.fchmod(fd, mode)
+        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+            os.fchmod(fd, mode)
     finally:
         os.close(fd)
 
@@ -125,10 +126,10 @@ def symlink(target: str, at: int, name: str) -> None:
     os.symlink(target, name, dir_fd=at)
 
 
-def create(at: int, name: str) -> int:
-    """Return a descriptor of a new, empty file that only we may open."""
+def create(at: int, name: str, mode: int = 0o600) -> int:
+    """Return a descriptor of a new, empty file. Others may open it only where none of them can come."""
     announce("create", name)
-    return os.open(name, NEW_FILE, 0o600, dir_fd=at)
+    return os.open(name, NEW_FILE, mode, dir_fd=at)
 
 
 def open_lock(at: int, name: str) -> int:
@@ -209,7 +210,9 @@ def set_meta(fd: int, meta: Meta, name: str) -> list[str]:
         mode &= WITHOUT_OWNER
     elif meta.owner != (found.st_uid, found.st_gid):
         os.fchown(fd, *meta.owner)
-    os.fchmod(fd, mode)
+        found = os.fstat(fd)
+    if mode != found.st_mode & 0o7777:
+        os.fchmod(fd, mode)
     lost = [key for key, value in meta.xattrs if not _set_xattr(fd, key, value)]
     if meta.mtime_ns is not None:
         os.utime(fd, ns=(meta.mtime_ns, meta.mtime_ns))
@@ -244,9 +247,10 @@ def mend_meta(fd: int, mode: int, uid: int, gid: int, mtime_ns: int, name: str) 
 
 
 def set_link_meta(at: int, name: str, meta: Meta) -> None:
-    """Set a symlink's owner and times; it has no mode of its own."""
+    """Set owner and times of what is at ``name``, a symlink itself: that has no mode of its own."""
     announce("meta", name)
-    if meta.owner is not None:
+    found = os.stat(name, dir_fd=at, follow_symlinks=False)
+    if meta.owner is not None and meta.owner != (found.st_uid, found.st_gid):
         os.chown(name, *meta.owner, dir_fd=at, follow_symlinks=False)
     if meta.mtime_ns is not None:
         os.utime(name, ns=(meta.mtime_ns, meta.mtime_ns), dir_fd=at, follow_symlinks=False)
@@ -278,15 +282,15 @@ def move(at: int, name: str, to_at: int, to_name: str) -> None:
 
     To get another parent, a directory must be writable itself, for all but root.
     """
-    found = os.stat(name, dir_fd=at, follow_symlinks=False)
-    if os.geteuid() == 0 or not stat.S_ISDIR(found.st_mode) or found.st_mode & stat.S_IWUSR:
+    mode = os.geteuid() and os.stat(name, dir_fd=at, follow_symlinks=False).st_mode
+    if not stat.S_ISDIR(mode) or mode & stat.S_IWUSR:
         rename(at, name, to_at, to_name)
         return
     allow_owner(at, name)
     rename(at, name, to_at, to_name)
     fd = os.open(to_name, DIRECTORY, dir_fd=to_at)
     try:
-        os.fchmod(fd, stat.S_IMODE(found.st_mode))
+        os.fchmod(fd, stat.S_IMODE(mode))
     finally:
         os.close(fd)
 
@@ -352,13 +356,9 @@ def sync_all(fd: int, name: str) -> None:
     if local.is_illumos():
         os.sync()  # of ZFS it returns when all is written (zfs_vfsops.c, zfs_sync)
         return
-    import ctypes
+    from partialroot.host.linux.syscalls import sync_system
 
-    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if call is None:
-        os.sync()
-    elif call(fd) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name)
+    sync_system(fd)
 
 
 def create_file(at: int, name: str, data: bytes) -> None:

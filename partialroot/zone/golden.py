@@ -18,6 +18,7 @@ from partialroot.plan.cloned import as_cloned, common
 from partialroot.zone import fs, receipt
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.layer import LayerBuilder, identity_of, private_actions
+from partialroot.zone.originals import Originals
 
 RECORDS, LOST = "records.json", "lost.json"
 """What was measured when the layer was built, and what could not be kept."""
@@ -104,13 +105,18 @@ def _as_planned(records: tuple[Record, ...], plan: Plan) -> list[Record]:
 
 
 def build_root(
-    plan: Plan, root: int, where: Path, lost_owners: frozenset[tuple[int, int]], copied: Built | None
+    plan: Plan,
+    root: int,
+    where: Path,
+    lost_owners: frozenset[tuple[int, int]],
+    copied: Built | None,
+    originals: Originals | None = None,
 ) -> Built:
     """Build the private layer in an open directory that is empty, or what a copy of the golden one lacks.
 
-    ``where`` is the directory's path on the host. Raises ApplyError.
+    ``where`` is the directory's path on the host, ``originals`` what zones get copies of. Raises ApplyError.
     """
-    layer = LayerBuilder(root, plan, where, lost_owners)
+    layer = LayerBuilder(root, plan, where, lost_owners, originals)
     if copied is None:
         layer.build(private_actions(plan))
         return Built(tuple(layer.records), tuple(layer.lost))

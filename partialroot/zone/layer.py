@@ -23,10 +23,11 @@ from partialroot.model import (
     Record,
     Supplier,
 )
-from partialroot.paths import host_path
+from partialroot.paths import RootPath, host_path
 from partialroot.source import halves
 from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs
+from partialroot.zone.originals import Originals, is_as_wanted
 from partialroot.zone.removal import remove
 
 NO_CONTENT = Content("")
@@ -36,12 +37,21 @@ COPIES = ".partialroot-copies"
 LOST = ": could not be kept here: its "
 _MANY_LINKS = 2000  # for fewer, to begin a second process takes longer than it saves
 
+_private: dict[int, tuple[tuple[RootPath, ...], tuple[Action, ...], tuple[Action, ...]]] = {}
 
-def private_actions(plan: Plan) -> list[Action]:
+
+def private_actions(plan: Plan) -> tuple[Action, ...]:
     """Return the actions of a zone's own root, sorted, with the directories that an image is mounted on."""
+    known = _private.get(id(plan.private))  # found out once for all zones of a plan
+    if known is None or known[0] != plan.tops:  # what is kept there stays, and so does its id
+        known = _private[id(plan.private)] = (plan.tops, plan.private, _sorted(plan))
+    return known[2]
+
+
+def _sorted(plan: Plan) -> tuple[Action, ...]:
     points = [Entry(top, FileType.DIR, MOUNT_POINT_MODE, 0, 0, Layer.PRIVATE, ()) for top in plan.tops]
     mounts = [Action(entry, Method.MOUNT, "a mount point") for entry in points]
-    return sorted((*plan.private, *mounts), key=lambda action: action.entry.path)
+    return tuple(sorted((*plan.private, *mounts), key=lambda action: action.entry.path))
 
 
 def lost_sentence(path: str, xattr: str) -> str:
@@ -53,17 +63,26 @@ class LayerBuilder:
     """Carries out the actions of one layer below the open directory ``top``.
 
     ``plan`` says where files come from, and ``where`` is the directory on the host that ``top`` is;
-    ``lost_owners`` are those that cannot be given to a file here. After :meth:`build`, ``records`` holds
-    what was measured and ``lost`` a sentence for each xattr that could not be kept.
+    ``lost_owners`` are those that cannot be given to a file here. Copies are made of the ``originals`` as far
+    as they are known. After :meth:`build`, ``records`` holds what was measured and ``lost`` a sentence for
+    each xattr that could not be kept.
     """
 
-    def __init__(self, top: int, plan: Plan, where: Path, lost_owners: frozenset[tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        top: int,
+        plan: Plan,
+        where: Path,
+        lost_owners: frozenset[tuple[int, int]],
+        originals: Originals | None = None,
+    ) -> None:
         self.records: list[Record] = []
         self.lost: list[str] = []
         self._dirs = Dirs(top)
         self._source, self._views = plan.source, plan.views
         self._where = where
         self._lost_owners = lost_owners
+        self._originals = originals
         self._directories: list[Action] = []
         self._copies: Counter[str] = Counter()
         self._poor: frozenset[str] = frozenset()
@@ -162,6 +181,11 @@ class LayerBuilder:
         size = action.entry.size
         if self._copies:
             return self._take_copy(action, at, name)
+        if self._originals:
+            source = self._host(str(action.entry.source))
+            data = self._originals.content(source, action.entry, _check_unchanged)
+            if data is not None:
+                return self._new_file(action, at, name, lambda fd: fs.write(fd, data, name))
         return self._from_source(action, at, name, lambda source, fd: fs.copy(source, fd, size, name))
 
     def _copy_at_once(self, actions: Iterable[Action]) -> None:
@@ -191,9 +215,8 @@ class LayerBuilder:
         fs.rename(self._dirs.fd(directory.rstrip("/")), os.path.basename(source), at, name)
         fd = os.open(name, fs.SOURCE, dir_fd=at)
         try:
-            fs.mend_meta(
-                fd, entry.mode, entry.uid, entry.gid, entry.mtime_ns, name
-            )  # root may give all owners
+            # root may give all owners
+            fs.mend_meta(fd, entry.mode, entry.uid, entry.gid, entry.mtime_ns, name)
             found = os.fstat(fd)
             if source in self._poor:
                 self.lost.append(lost_sentence(entry.path, "ACL or extended attributes"))
@@ -220,7 +243,7 @@ class LayerBuilder:
         return self._new_file(action, at, name, lambda fd: fs.write(fd, data, name))
 
     def _new_file(self, action: Action, at: int, name: str, fill: Callable[[int], None]) -> Record:
-        fd = fs.create(at, name)
+        fd = fs.create(at, name, action.entry.mode & 0o777)
         try:
             fill(fd)
             return self._measured(action, fd, name)
@@ -235,10 +258,15 @@ class LayerBuilder:
 
     def _mkdir(self, action: Action, at: int, name: str) -> None:
         if name:  # the root itself is there
-            fs.make_directory(at, name)
+            fs.make_directory(at, name, (action.entry.mode | 0o700) & 0o777)
         self._directories.append(action)
 
     def _finish_directory(self, action: Action, at: int, name: str) -> Record:
+        if name and action.entry.mtime_ns:
+            fs.set_link_meta(at, name, fs.Meta(0, None, action.entry.mtime_ns))
+        found = os.stat(name or ".", dir_fd=at, follow_symlinks=False)
+        if is_as_wanted(action, found):
+            return _record(action, found, ())
         fd = os.open(name or ".", fs.DIRECTORY, dir_fd=at)
         try:
             return self._measured(action, fd, name)
@@ -258,7 +286,10 @@ class LayerBuilder:
         )
 
     def _measured(self, action: Action, fd: int, name: str) -> Record:
-        """Give the new inode its metadata and return what it then really has."""
+        """Give the new inode its metadata, as far as it has not got that; return what it then really has."""
+        found = os.fstat(fd)
+        if is_as_wanted(action, found):
+            return _record(action, found, ())
         meta = self._meta(action)
         lost = fs.set_meta(fd, meta, name)
         path = action.entry.path

@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from operator import attrgetter, lt
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +41,8 @@ MAX_BYTES = 1 << 28  # a record takes some 300 bytes: room for 800,000 files
 _MODES = {f"{mode:04o}": mode for mode in range(0o10000)}
 _OCTAL = {mode: text for text, mode in _MODES.items()}
 _SIZE_MAX = (1 << 63) - 1
+_TIME = Record._fields.index("mtime_ns")
+_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 T = TypeVar("T")
 Reasons = Mapping[RootPath, tuple[Reason, ...]]
@@ -57,14 +60,43 @@ class Origins(NamedTuple):
 
 
 def dump(receipt: Receipt) -> bytes:
-    """Return ``receipt`` as a file's content; its entries are written sorted by path."""
+    """Return ``receipt`` as a file's content; its entries are written sorted by path.
+
+    Zones of one plan differ in times and places: what they have in common is rendered once.
+    """
+    entries = ",".join(map(_rendered, sorted(receipt.entries, key=attrgetter("path"))))
+    common = receipt._replace(zonepath="", entries=(), created=0)
+    parts = {
+        **_rendered_common(common),
+        "created": _json(receipt.created),
+        "entries": f"[{entries}]",
+        "zonepath": _json(receipt.zonepath),
+    }
+    return ("{" + ",".join(f'"{key}":{parts[key]}' for key in sorted(parts)) + "}\n").encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _rendered_common(receipt: Receipt) -> Mapping[str, str]:
+    """Return all of a receipt but its entries as JSON, by key."""
     start = receipt.settings.start
     parts = {
         "request": receipt.request._asdict(),
         "settings": {**receipt.settings._asdict(), "start": start and start._asdict()},
-        "entries": _rows(receipt.entries),
+        "format": FORMAT,
     }
-    return _encode({**receipt._asdict(), **parts})
+    return {key: _json(value) for key, value in {**receipt._asdict(), **parts}.items()}
+
+
+def _rendered(record: Record) -> str:
+    head, tail = _around_time(record[:_TIME], record[_TIME + 1 :])
+    return f"{head}{record.mtime_ns}{tail}"
+
+
+@lru_cache(maxsize=4096)
+def _around_time(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[str, str]:
+    """Return a record's row as JSON: what is before its time, and what is after it."""
+    row = _row(Record._make((*before, 0, *after)))
+    return _json(row[:_TIME])[:-1] + ",", "," + _json(row[_TIME + 1 :])[1:]
 
 
 def dump_manifest(records: Iterable[Record]) -> bytes:
@@ -82,8 +114,7 @@ def dump_origins(origins: Origins) -> bytes:
 
 
 def _encode(document: Mapping[str, object]) -> bytes:
-    text = json.dumps({**document, "format": FORMAT}, sort_keys=True, separators=(",", ":"))
-    return text.encode("ascii") + b"\n"
+    return _json({**document, "format": FORMAT}).encode("ascii") + b"\n"
 
 
 def _rows(records: Iterable[Record]) -> list[list[object]]:

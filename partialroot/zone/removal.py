@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from partialroot.model import FileType
 from partialroot.zone import fs, look
@@ -21,6 +22,9 @@ def remove(at: int, name: str) -> None:
         return
     if not stat.S_ISDIR(found.st_mode):
         fs.unlink(at, name)
+        return
+    with suppress(OSError):  # most often empty: what it is that stands in the way shows below
+        fs.rmdir(at, name)
         return
     top = _open_to_empty(at, name)
     try:

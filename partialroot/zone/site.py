@@ -11,17 +11,21 @@ from partialroot.model import Method, Plan, Receipt, Record, Request
 from partialroot.zone.binds import Mounter
 from partialroot.zone.image import Image, Images, ensure_image
 from partialroot.zone.journal import Binds
+from partialroot.zone.originals import Originals
 from partialroot.zone.store import Store
 
 ROOT, IMAGE, CONFIG = "root", "image", "config.json"
 ROOT_MODE = 0o755
+
+_common: dict[int, tuple[object, str]] = {}
 
 
 class Site:
     """Where a zone is made or taken away, and what is needed of the host for it.
 
     ``mounter`` is None where nothing is mounted by us: on illumos, or where mounting is not possible.
-    ``lost_owners`` are those that cannot be given to a file here. ``images`` is that of the sites of a batch.
+    ``lost_owners`` are those that cannot be given to a file here. ``images`` and ``originals`` are those of
+    the sites of a batch.
     """
 
     def __init__(
@@ -31,11 +35,13 @@ class Site:
         mounter: Mounter | None,
         lost_owners: frozenset[tuple[int, int]] = frozenset(),
         images: Images | None = None,
+        originals: Originals | None = None,
     ) -> None:
         self.store = store
         self.zonepath = zonepath
         self.mounter = mounter
         self.lost_owners = lost_owners
+        self.originals = originals
         self._images = images
 
     def image(self, plan: Plan) -> Image | None:
@@ -91,5 +97,15 @@ def make_receipt(
 
 def dump_config(config: Mapping[str, Any]) -> bytes:
     """Return the OCI bundle's spec as a file's content, a line for each key (indenting takes long)."""
-    lines = (f"{json.dumps(key)}: {json.dumps(config[key], sort_keys=True)}" for key in sorted(config))
+    lines = (f"{json.dumps(key)}: {_rendered(config[key])}" for key in sorted(config))
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _rendered(value: object) -> str:
+    """Return a value of a spec as JSON; what zones have in common, the very same object, is rendered once."""
+    if isinstance(value, str):
+        return json.dumps(value)
+    known = _common.get(id(value))
+    if known is None:  # what is kept there stays, and so does its id
+        known = _common[id(value)] = (value, json.dumps(value, sort_keys=True))
+    return known[1]

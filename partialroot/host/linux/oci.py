@@ -7,6 +7,7 @@ Field names and meanings: the OCI runtime specification, config.md and config-li
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from partialroot.model import PAUSE, ZoneSettings
@@ -62,13 +63,18 @@ def bundle_config(settings: ZoneSettings, hostname: str, tops: Sequence[RootPath
     """Return the content of ``config.json`` for a zone with these shared ``tops``.
 
     ``machine`` is what uname(2) calls the processor. Paths are relative to the bundle, so nothing but the
-    host name depends on where that is. A zone that starts nothing has no ``process``: it cannot be run.
+    host name depends on where that is: zones have the very same objects in common. A zone that starts nothing
+    has no ``process``: it cannot be run.
     """
+    return {**_common_config(settings, tuple(tops), machine), "hostname": hostname}
+
+
+@lru_cache(maxsize=64)
+def _common_config(settings: ZoneSettings, tops: tuple[RootPath, ...], machine: str) -> Json:
     setuid = settings.start is not None and settings.start.setuid
     config: Json = {
         "ociVersion": OCI_VERSION,
         "root": {"path": "root", "readonly": settings.read_only},
-        "hostname": hostname,
         "mounts": [
             *_system_mounts(),
             *(_scratch_mounts() if settings.read_only else ()),

@@ -33,6 +33,7 @@ class _Calls(NamedTuple):
     move_mount: "_NamedFuncPointer"
     openat2: "_NamedFuncPointer"
     umount2: "_NamedFuncPointer"
+    syncfs: "_NamedFuncPointer"
     setns: "_NamedFuncPointer"
 
 
@@ -54,6 +55,7 @@ def _calls() -> _Calls:
         move_mount=function("syscall", c_long, c_int, c_char_p, c_int, c_char_p, c_uint),
         openat2=function("syscall", c_long, c_int, c_char_p, c_char_p, c_size_t),
         umount2=function("umount2", c_char_p, c_int),
+        syncfs=function("syncfs", c_int),
         setns=function("setns", c_int, c_int),
     )
 
@@ -102,6 +104,11 @@ def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
 def unmount(path: bytes, flags: int) -> None:
     """Unmount what is mounted at ``path``; ``flags`` are umount2(2)'s."""
     _checked(_calls().umount2(path, flags))
+
+
+def sync_system(fd: int) -> None:
+    """Have everything of the file system that holds ``fd`` on the disk."""
+    _checked(_calls().syncfs(fd))
 
 
 def enter_network(namespace: int) -> None:
