@@ -7,7 +7,6 @@ the others go on.
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from partialroot.errors import ApplyError, PartialRootError
@@ -76,7 +75,7 @@ class _Zone:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.intent = task.intent
-        self.path = Path(task.intent.zonepath)
+        self.path = task.intent.place
         self.work = Work(task.intent, task.mounter)
         self.error: Exception | None = None
 

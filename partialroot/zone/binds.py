@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Mounter(Protocol):
     """How the shared layer gets into a root on this platform."""
 
-    def up(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
-        """Mount what is not mounted yet; return the tops that were missing."""
+    def up(self, zonepath: Path, binds: Binds, *, is_new: bool = False) -> tuple[RootPath, ...]:
+        """Mount what is not mounted yet; return the tops that were missing: all, where the root is new."""
 
     def down(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
         """Unmount what is mounted; return the tops that were there."""
@@ -49,15 +49,15 @@ class LinuxBinds:
         if self._clones:
             self._clones.close()
 
-    def up(self, zonepath: Path, binds: Binds) -> tuple[RootPath, ...]:
+    def up(self, zonepath: Path, binds: Binds, *, is_new: bool = False) -> tuple[RootPath, ...]:
         """Mount the tops that are absent, or show an image that was replaced since.
 
-        Raises BusyError where something else is mounted.
+        Raises BusyError where something else is mounted; at a new root ApplyError, if ever.
         """
         from partialroot.host.linux import mounts
 
         root, image = zonepath / "root", Path(binds.image)
-        states = self._states(zonepath, binds)
+        states = dict.fromkeys(binds.tops, "absent") if is_new else self._states(zonepath, binds)
         for top, state in states.items():
             if state == "foreign":
                 raise BusyError("something else is mounted there", path=f"{root}{top}", hint="unmount it")

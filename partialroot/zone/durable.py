@@ -1,20 +1,16 @@
 """Durability for several files or places at once: one sync of a file system has all written there."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from partialroot.zone import fs
 
 
-def save_all(at: int, files: Mapping[str, bytes]) -> None:
-    """Write files of our own, each in full or not at all, with one sync for the content of all of them."""
-    if len(files) == 1:  # alone, it need not wait for what others wrote to that file system
-        fs.save(at, *next(iter(files.items())))
-        return
+def save_all(at: int, files: Mapping[str, bytes], sync: Callable[[], None]) -> None:
+    """Write files of our own, each in full or not at all; ``sync`` has the content of all on the disk."""
     beside = {name: fs.create_beside(at, name, data) for name, data in files.items()}
-    if beside:
-        fs.sync_all(at, "files")
+    sync()
     for name, new in beside.items():
         fs.rename(at, new, at, name)
 

@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from partialroot.errors import BusyError
 from partialroot.paths import RootPath
-from partialroot.zone import durable, fs, strict
+from partialroot.zone import fs, strict
 from partialroot.zone.store import Store, zone_key
 
 FORMAT = 1
@@ -77,6 +78,11 @@ class Intent(NamedTuple):
     images_dropped: tuple[str, ...] = ()
 
     @property
+    def place(self) -> Path:
+        """The zonepath, as a path of the host."""
+        return _place(self.zonepath)
+
+    @property
     def images(self) -> frozenset[str]:
         """The images that must not go while this is under way."""
         every = (self.image_before, self.image_after, *self.images_dropped)
@@ -91,6 +97,11 @@ class Intent(NamedTuple):
     def holds(self) -> bool:
         """Whether something is moved aside, to be deleted once the work is committed."""
         return any(step.hold for step in self.steps)
+
+
+@lru_cache(maxsize=256)  # the zones of a batch: each is asked for many times
+def _place(zonepath: str) -> Path:
+    return Path(zonepath)
 
 
 def digest(data: bytes | None) -> str | None:
@@ -123,20 +134,33 @@ def load(data: bytes, where: str) -> Intent:
 
 
 def write(store: Store, intents: Sequence[Intent]) -> None:
-    """Put ``intents`` on the disk, for good, before anything they name happens; ApplyError if it fails."""
+    """Put ``intents`` on the disk, for good, before anything they name happens; ApplyError if it fails.
+
+    Those of a batch are the lines of one file, which has a name for each.
+    """
+    if not intents:
+        return
+    first, *others = (zone_key(one.place) for one in intents)
     try:
         with store.directory("journal") as at:
-            durable.save_all(at, {zone_key(Path(one.zonepath)): dump(one) for one in intents})
+            fs.save(at, first, b"".join(map(dump, intents)))
+            for name in others:
+                fs.discard(at, name)
+                fs.link(first, at, name, at)
             fs.sync(at, "journal")
     except OSError as error:
-        erase(store, [Path(one.zonepath) for one in intents])
+        erase(store, [one.place for one in intents])
         raise fs.failed(error, str(store.root / "journal")) from error
 
 
 def read(store: Store, zonepath: Path) -> Intent | None:
     """Return what was under way at ``zonepath``, None if nothing was."""
+    key = zone_key(zonepath)
     with store.directory("journal") as at:
-        return _read(store, at, zone_key(zonepath))
+        found = _read(store, at, key)
+    if found and zonepath not in (one.place for one in found):
+        raise BusyError("the journal is another zone's", path=str(store.root / "journal" / key))
+    return next((one for one in found if one.place == zonepath), None)
 
 
 def is_under_way(store: Path, zonepath: Path) -> bool:
@@ -144,12 +168,22 @@ def is_under_way(store: Path, zonepath: Path) -> bool:
     return os.path.lexists(f"{store}/journal/{zone_key(zonepath)}")
 
 
+def is_half_written(store: Path, zonepath: Path) -> bool:
+    """Whether something was to begin at ``zonepath``, and did not."""
+    return os.path.lexists(f"{store}/journal/{zone_key(zonepath)}{fs.UNSAVED}")
+
+
 def all_intents(store: Store) -> tuple[Intent, ...]:
     """Return everything under way in this store."""
+    known: dict[int, list[Intent]] = {}
+    found: list[Intent] = []
     with store.directory("journal") as at:
-        keys = sorted(name for name in os.listdir(at) if not name.endswith(fs.UNSAVED))
-        found = [_read(store, at, key) for key in keys]
-    return tuple(intent for intent in found if intent is not None)
+        for key in sorted(os.listdir(at)):
+            status = None if key.endswith(fs.UNSAVED) else fs.status(at, key)
+            if status is not None:
+                intents = known[status.st_ino] = known.get(status.st_ino) or _read(store, at, key)
+                found += [one for one in intents if zone_key(one.place) == key]
+    return tuple(found)
 
 
 def erase(store: Store, zonepaths: Iterable[Path]) -> None:
@@ -160,9 +194,11 @@ def erase(store: Store, zonepaths: Iterable[Path]) -> None:
             fs.discard(at, zone_key(zonepath) + fs.UNSAVED)
 
 
-def _read(store: Store, at: int, key: str) -> Intent | None:
+def _read(store: Store, at: int, key: str) -> list[Intent]:
+    """Return what is in one file: none if there is no such file."""
     data = fs.read(at, key)
-    return None if data is None else load(data, str(store.root / "journal" / key))
+    lines = [] if data is None else data.splitlines() or [b""]
+    return [load(line, str(store.root / "journal" / key)) for line in lines]
 
 
 # --- reading strictly -------------------------------------------------------------------------------

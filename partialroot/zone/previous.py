@@ -119,13 +119,13 @@ def _copy(source: int, at: int, record: Record) -> None:
 # --- its life -----------------------------------------------------------------------------------------
 
 
-def adopt(store: Store, zonepath: Path) -> None:
-    """Let what was written take the place of what was kept before, if anything was written."""
+def adopt(store: Store, zonepaths: Iterable[Path]) -> None:
+    """Let what was written of zones take the place of what was kept before, if anything was written."""
     with store.directory(PART) as at:
-        name = zone_key(zonepath)
-        if fs.exists(at, name + fs.UNSAVED):
-            remove(at, name)
-            fs.rename(at, name + fs.UNSAVED, at, name)
+        for name in map(zone_key, zonepaths):
+            if fs.exists(at, name + fs.UNSAVED):
+                remove(at, name)
+                fs.rename(at, name + fs.UNSAVED, at, name)
 
 
 def discard(store: Store, zonepath: Path) -> None:

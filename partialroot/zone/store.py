@@ -20,8 +20,9 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ HOME_NAME = ".partialroot"
 POLL_SECONDS = 0.02
 
 
+@lru_cache(maxsize=1024)
 def zone_key(zonepath: Path) -> str:
     """Return the name of a zone's files in the store."""
     import hashlib
@@ -155,11 +157,16 @@ class Store:
 
     # --- the register ---------------------------------------------------------------------------
 
-    def register(self, *zones: Registered) -> None:
-        """Add zones to the register, or replace what it says of them."""
+    def register(self, zone: Registered) -> None:
+        """Add a zone to the register, or replace what it says of it."""
+        with self.directory("zones") as at:
+            fs.save(at, zone_key(zone.zonepath), _dumped(zone))
+
+    def register_all(self, zones: Iterable[Registered], names: Iterable[Path]) -> None:
+        """Do the same for zones of a batch, and have the names in other directories on the disk before."""
         files = {zone_key(zone.zonepath): _dumped(zone) for zone in zones}
         with self.directory("zones") as at:
-            durable.save_all(at, files)
+            durable.save_all(at, files, lambda: durable.sync_names((*names, self.root), "zonepath"))
 
     def unregister(self, zonepath: Path) -> None:
         """Take a zone off the register."""
@@ -201,12 +208,10 @@ class Store:
 
     # --- locks ----------------------------------------------------------------------------------
 
-    @contextmanager
-    def lock_zone(self, zonepath: Path, wait_seconds: float = 0.0) -> Iterator[None]:
+    def lock_zone(self, zonepath: Path, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
         """Hold the lock of a zone; BusyError names the process that holds it when waiting is over."""
         name = f"zone-{zone_key(zonepath)}"
-        with _locked(self.root / "locks", name, str(zonepath), wait_seconds):
-            yield
+        return _locked(self.root / "locks", name, str(zonepath), wait_seconds)
 
     @contextmanager
     def lock_image(self, home: Path, digest: str, wait_seconds: float = 600.0) -> Iterator[None]:

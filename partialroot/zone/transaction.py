@@ -37,9 +37,10 @@ def recover(store: Store, zonepath: Path, mounter: Mounter | None) -> str | None
 
     The caller holds the zone's lock. Raises BusyError when it is not possible.
     """
-    intent = journal.read(store, zonepath)
+    intent = journal.read(store, zonepath) if journal.is_under_way(store.root, zonepath) else None
     if intent is None:
-        journal.erase(store, [zonepath])
+        if journal.is_half_written(store.root, zonepath):
+            journal.erase(store, [zonepath])
         return None
     try:
         committed = settle(store, intent, mounter)
@@ -74,7 +75,7 @@ def settle(store: Store, intent: Intent, mounter: Mounter | None) -> bool:
         finish(store, [intent])
         return True
     Work(intent, mounter).undo()
-    previous.discard(store, Path(intent.zonepath))
+    previous.discard(store, intent.place)
     _forget(store, [intent], {intent.image_after} - {intent.image_before})
     return False
 
@@ -92,7 +93,7 @@ def _is_removed(intent: Intent) -> bool:
 def _zonepath(intent: Intent) -> Iterator[int | None]:
     """Yield a descriptor of the zonepath, None when there is no such directory."""
     try:
-        fd = fs.open_directory(Path(intent.zonepath))
+        fd = fs.open_directory(intent.place)
     except FileNotFoundError:
         yield None
         return
@@ -111,7 +112,7 @@ class Work:
     def __init__(self, intent: Intent, mounter: Mounter | None) -> None:
         self.intent = intent
         self._mounter = mounter
-        self._path = Path(intent.zonepath)
+        self._path = intent.place
         self._receipt: bytes | None = None
 
     def prepare(self, build: Build, make: Make) -> None:
@@ -123,13 +124,14 @@ class Work:
             if zone is None:
                 raise FileNotFoundError(2, "is gone", intent.zonepath)
             self._build(zone, build)
-            self._unmount()
+            if intent.before is not None:
+                self._unmount()
             with Dirs(zone) as dirs:
                 for step in intent.steps:
                     _forward(dirs, step)
             self._stamp(zone, after=True)
             if intent.binds_after and self._mounter:
-                self._mounter.up(self._path, intent.binds_after)
+                self._mounter.up(self._path, intent.binds_after, is_new=intent.before is None)
             if intent.holds:
                 with opened(OLD, zone) as old:
                     refuse_undeletable(old)
@@ -143,8 +145,7 @@ class Work:
                 with opened(OLD, zone) as old:
                     fs.rename(zone, RECEIPT, old, RECEIPT)
             else:
-                with opened(NEW, zone) as new:
-                    fs.rename(new, RECEIPT, zone, RECEIPT)
+                fs.rename(zone, f"{NEW}/{RECEIPT}", zone, RECEIPT)
 
     def undo(self) -> None:
         """Bring the zonepath back to what it was; every part may have been done, or not."""
@@ -237,22 +238,25 @@ def finish(store: Store, intents: Sequence[Intent]) -> None:
     are_gone = [_tidy(intent) for intent in intents]
     gone = [intent for intent, is_gone in zip(intents, are_gone, strict=True) if is_gone]
     stay = [intent for intent, is_gone in zip(intents, are_gone, strict=True) if not is_gone]
-    zonepaths = [Path(intent.zonepath) for intent in intents]
-    durable.sync_names(filter(os.path.lexists, zonepaths), "zonepath")
+    names = [intent.place for intent in intents if os.path.lexists(intent.zonepath)]
+    if len(stay) > 1:
+        store.register_all(map(_registered, stay), names)
+    else:
+        durable.sync_names(names, "zonepath")
     for intent in gone:
-        store.unregister(Path(intent.zonepath))
-        previous.forget(store, Path(intent.zonepath))
-        settled.forget(store.root, zone_key(Path(intent.zonepath)))
+        store.unregister(intent.place)
+        previous.forget(store, intent.place)
+        settled.forget(store.root, zone_key(intent.place))
     _bequeath(store, {path for intent in gone for path in _remove_directories(intent)})
-    for intent in stay:
-        previous.adopt(store, Path(intent.zonepath))
-    store.register(*map(_registered, stay))
+    previous.adopt(store, [intent.place for intent in stay])
+    if len(stay) == 1:
+        store.register(_registered(stay[0]))
     _forget(store, intents, {image for intent in intents for image in intent.dropped})
 
 
 def _registered(intent: Intent) -> Registered:
     image = Path(intent.image_after) if intent.image_after else None
-    return Registered(Path(intent.zonepath), image, tuple(map(Path, intent.made)))
+    return Registered(intent.place, image, tuple(map(Path, intent.made)))
 
 
 def _tidy(intent: Intent) -> bool:
@@ -267,7 +271,7 @@ def _tidy(intent: Intent) -> bool:
 
 def _forget(store: Store, intents: Sequence[Intent], unused: Iterable[str | None]) -> None:
     """Release the images that these zones do not use (any more), then forget the journal."""
-    zonepaths = [Path(intent.zonepath) for intent in intents]
+    zonepaths = [intent.place for intent in intents]
     for one in sorted(filter(None, unused)):
         image.release_image(store, Path(one), settled=zonepaths)
     journal.erase(store, zonepaths)
@@ -350,6 +354,8 @@ def _bequeath(store: Store, left: set[Path]) -> None:
 
 def make_parents(at: int, path: str) -> None:
     """Make the directories above ``path`` below the open directory ``at``."""
+    if "/" not in path:
+        return
     with Dirs(at) as dirs:
         above = ""
         for name in path.split("/")[:-1]:
