@@ -87,7 +87,7 @@ def probe(
     places = Places(mounts)
     samples = _samples(selection, places)
     home = _image_home(selection, store, places)
-    where, roots = existing(home.parent), [existing(path) for path in zonepaths or [store]]
+    where, roots = existing(home.parent), _existing_all(zonepaths or [store])
     free_image, free_root = _free([where]), _free(roots)
     with ExitStack() as stack:
         image = stack.enter_context(trial(where))
@@ -118,6 +118,12 @@ def golden(selection: Selection, least: Least, trial: Callable[[], str]) -> Gold
 
 def _why_no_snapshots(image: Scratch, zones: Iterable[Scratch]) -> str:
     return next(filter(None, (image.why_no_snapshots(zone.directory) for zone in zones)), "")
+
+
+def _existing_all(paths: Iterable[Path]) -> list[Path]:
+    """Return :func:`existing` of each; of a thousand new zones most have one parent."""
+    of_parent = cache(existing)
+    return [existing(path) if os.path.lexists(path) else of_parent(path.parent) for path in paths]
 
 
 def existing(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """populate and remove: one plan for all zones that ask for the same, each zone its own transaction."""
 
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -29,7 +30,7 @@ from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
 from partialroot.zone.batch import Job
 from partialroot.zone.store import Store, check_store
-from partialroot.zone.zonepath import check_vacant, check_zonepath
+from partialroot.zone.zonepath import Checker, check_vacant, check_zonepath
 
 
 class Populated(NamedTuple):
@@ -59,7 +60,9 @@ def populate(
     """
     started = time.monotonic()
     check_store(options.store)
-    places, refused = vetted({one.zonepath: one.asked for one in wanted}, partial(_check, options))
+    checker = Checker(options.source, options.store)
+    check = partial(_check, options.store, checker)
+    places, refused = vetted({one.zonepath: one.asked for one in wanted}, check)
     with reading(options) as seen:
         planner = Planner(seen, [(Path(place), one) for place, one in places.items()])
         plans = plans_for(planner, places.values())
@@ -85,10 +88,11 @@ def plans_for(planner: Planner, wanted: Iterable[Asked]) -> tuple[Plan, ...]:
     return tuple(plans.values())
 
 
-def _check(options: Options, zonepath: str) -> Path:
+def _check(store: Path, checker: Checker, zonepath: str) -> Path:
     """Refuse early what can be told before anything is planned; under the lock it is asked again."""
-    path = check_place(options, zonepath)
-    if not journal.is_under_way(options.store, path):
+    path = checker.check(zonepath)
+    if not journal.is_under_way(store, path):
+        _ours_or_vacant(path)
         refuse_running(path)
     return path
 
@@ -106,6 +110,8 @@ def _ours_or_vacant(zonepath: Path) -> Receipt | None:
 
     Raises ZonepathError for a place with something that is not ours.
     """
+    if not os.path.lexists(zonepath):
+        return None
     receipt = receipts.read(zonepath)
     if receipt is None:
         check_vacant(zonepath)
