@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from killing import Point, killed_at, run, same_second, warm_up
 from needs import needs
 from places import Place
+from test_refresh import living
+from treedump import differences, dump
 
 pytestmark = [needs("root", "mount"), pytest.mark.kill]
 
@@ -63,6 +66,34 @@ def test_killed_at_each_effect(place: Place) -> None:
     assert len(points) >= 40, kinds
     assert kinds["move_mount"] or place.verb == "remove"
     assert kinds["unmount"] or place.verb == "populate"
+
+
+@pytest.mark.parametrize("place", ["refresh"], indirect=True)
+def test_staging_killed_at_each_effect(place: Place) -> None:
+    """A zone that runs is as it was whenever its refresh is killed; it can be staged after all, and mounted."""
+    before = place.prepare()
+    [images, entries] = [place.store / part for part in ("images", "zones")]
+    [entry], [old] = list(entries.iterdir()), list(images.glob("[0-9a-f]*"))
+    registered, zone = entry.read_bytes(), dump(place.zone)
+    with living(place.zone / "root"):
+        done = run(*place.words)
+        assert "at the next boot" in done.out, done.err
+        staged = place.look()
+        for number, point in enumerate(done.points):
+            entry.write_bytes(registered)
+            for image in images.glob("*"):
+                if image != old:
+                    subprocess.run(["rm", "-rf", image], check=True)
+            assert differences(before, place.look(times=True)) == []
+            killed_at(number, point, *place.words)
+            assert differences(zone, dump(place.zone)) == []
+            place.drop_trials()
+            assert run("prune", "--store", place.store).code == 0
+            assert run(*place.words).code == 0
+            assert differences(staged, place.look()) == []
+    assert len(done.points) >= 20
+    assert run("mount", place.zone, "--store", place.store).code == 0
+    assert (place.zone / "root/etc/motd").read_text() == "new"
 
 
 @pytest.mark.parametrize("place", ["populate", "change", "remove", "rollback"], indirect=True)

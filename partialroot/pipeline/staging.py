@@ -19,18 +19,19 @@ def stage(site: Site, old: Receipt, planned: Planned) -> bool:
     known = site.store.registered(site.zonepath)
     if known is None:
         known = Registered(site.zonepath, Path(old.image) if old.image else None, ())
-    if known.staged == image:
-        return False
-    _register(site.store, known._replace(staged=image))  # before it is there: nobody removes it then
+    is_new = known.staged != image
+    if is_new:
+        _register(site.store, known._replace(staged=image))  # before it is there: nobody removes it then
     try:
-        if planned.plan.digest:
+        if planned.plan.digest:  # who staged it may have been killed before it was there
             ensure_image(planned.plan, site.store, planned.lost_owners)
     except BaseException:
-        _register(site.store, known)
+        if is_new:
+            _register(site.store, known)
         raise
-    for one in known.waiting:
+    for one in known.waiting if is_new else ():
         release_image(site.store, Path(one))
-    return True
+    return is_new
 
 
 def unstage(site: Site) -> None:
