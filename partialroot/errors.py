@@ -25,7 +25,8 @@ class Missing(NamedTuple):
 class PartialRootError(Exception):
     """What went wrong, where, and what to do about it.
 
-    ``message`` says what and why in one sentence, ``path`` where, ``hint`` what to do next.
+    ``message`` says what and why in one sentence, ``path`` where, ``hint`` what to do next; ``missing`` has
+    what the source lacks besides, where that is known.
     """
 
     kind: ClassVar[str] = "failed"
@@ -36,6 +37,7 @@ class PartialRootError(Exception):
         self.message = message
         self.path = None if path is None else str(path)
         self.hint = hint
+        self.missing: tuple[Missing, ...] = ()
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""

@@ -192,8 +192,13 @@ def test_all_that_is_missing_is_said_at_once_and_nothing_is_touched(
 
 
 def test_a_secret_is_copied_only_when_asked_for(populate: Populate, zone: Path) -> None:
-    done = populate(text='files = ["/etc/shadow"]', code=2)
+    text = 'files = ["/etc/shadow", "/nothing"]\nprograms = ["nosuch"]\nusers = ["nobodyelse"]'
+    done = populate(text=text, code=2)
+    assert done.document["error"]["kind"] == "conflict"
     assert "/etc/shadow" in done.document["error"]["message"]
+    lacking = {one["name"] for one in done.document["missing"]}
+    assert lacking == {"/nothing", "nosuch", "user or group nobodyelse"}
+    assert all(f"missing (error): {name}, needed by " in done.err for name in lacking)
     assert not zone.exists()
     populate(text='files = ["/etc/*"]\nprograms = ["id"]')
     assert not (zone / "root/etc/shadow").exists()

@@ -243,7 +243,7 @@ def error_document(error: PartialRootError) -> Document:
     about: Document = {
         "error": {"kind": error.kind, "message": error.message, "path": error.path, "hint": error.hint}
     }
-    if isinstance(error, MissingError):
+    if error.missing:
         about["missing"] = [missing_document(one) for one in error.missing]
     return about
 

@@ -53,8 +53,8 @@ def say(text: str) -> None:
 
 def say_error(error: PartialRootError) -> None:
     """Print what went wrong, where, and what to do."""
+    say_missing(error.missing)
     if isinstance(error, MissingError):
-        say_missing(error.missing)
         say(f"error: {len(error.missing)} missing from the source; nothing was touched")
     else:
         where = f"{error.path}: " if error.path else ""

@@ -12,7 +12,7 @@ from partialroot.plan.draft import Draft
 from partialroot.plan.made import make
 from partialroot.plan.platforms import Platform, Program
 from partialroot.plan.policy import Excludes, shared_tops
-from partialroot.plan.vet import vet
+from partialroot.plan.vet import refuse_secrets, vet
 from partialroot.plan.wishes import find_start, gather, named_literally
 from partialroot.source.packages import Packages
 from partialroot.source.programs import find_program
@@ -36,8 +36,10 @@ def select(
     tops = shared_tops(platform.name, tree.lstat)
     read_ahead(draft, tops)
     found = _close(profile, draft)
-    vet(draft, tops)
+    refused = vet(draft, tops)
     made = make(profile, draft, found.cached, platform.made(profile, draft), platform.keeping)
+    missing = tuple(_unique([*draft.missing, *found.missing]))
+    refuse_secrets(refused, missing)
     entries = assemble(draft, made, tops, profile.private, platform.always(tops))
     platform.check(entries)
     settings = ZoneSettings(profile.start, profile.network or "private", bool(profile.read_only))
@@ -46,7 +48,7 @@ def select(
         source=tree.root,
         platform=platform.name,
         entries=entries,
-        missing=tuple(_unique([*draft.missing, *found.missing])),
+        missing=missing,
         warnings=tuple(draft.warnings),
         tops=tops,
         settings=settings,

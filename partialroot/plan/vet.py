@@ -1,8 +1,9 @@
 """What must not leave the source: secrets nobody asked for, and edited files nobody named (P6)."""
 
 import os
+from collections.abc import Iterable, Sequence
 
-from partialroot.errors import ConflictError
+from partialroot.errors import ConflictError, Missing
 from partialroot.model import FileType, Layer, Node
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft, Verdict
@@ -15,12 +16,14 @@ _HEAD = 4096
 _KEY_SUFFIXES = (".pem", ".key")
 
 
-def vet(draft: Draft, tops: tuple[RootPath, ...]) -> None:
+def vet(draft: Draft, tops: tuple[RootPath, ...]) -> list[str]:
     """Drop secrets and edited files from the draft, each with a warning that says how to supply it.
 
+    Returns the secrets that ``files`` or ``programs`` name literally, each with why it is one.
+
     What is below the shared ``tops`` nobody is expected to edit. An edited file is replaced by the copy
-    that the source kept as it was shipped, where it did. Raises ConflictError for secrets that ``files`` or
-    ``programs`` name literally, and for what only a global zone may have.
+    that the source kept as it was shipped, where it did. Raises ConflictError for what only a global zone
+    may have.
     """
     _refuse_global_only(draft)
     refused = []
@@ -35,11 +38,18 @@ def vet(draft: Draft, tops: tuple[RootPath, ...]) -> None:
         elif edited:
             remedy = "name it in files to copy it, or give its content in [text]"
             _ship_or_drop(draft, path, "it is not as its package installed it", remedy)
+    return refused
+
+
+def refuse_secrets(refused: Sequence[str], missing: Iterable[Missing]) -> None:
+    """Raise ConflictError if there are secrets to refuse; it also has what is missing (P7: all at once)."""
     if refused:
-        raise ConflictError(
+        error = ConflictError(
             "secrets are copied only when secrets = [...] names them: " + ", ".join(refused),
             hint="move them from files to secrets, if the zone is to have them",
         )
+        error.missing = tuple(missing)
+        raise error
 
 
 def _refuse_global_only(draft: Draft) -> None:
