@@ -7,6 +7,9 @@ the other.
 
     HOME/.store-KEY -> STORE
     STORE/images/.home-KEY -> HOME
+
+Marks stay when the last zone goes: no lock is about a whole home, so who removes a mark might take it from a
+command that found it there a moment ago, and other stores would not ask about the image which that one makes.
 """
 
 import os
