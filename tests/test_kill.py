@@ -70,7 +70,7 @@ def test_killed_at_each_effect(place: Place) -> None:
 
 @pytest.mark.parametrize("place", ["refresh"], indirect=True)
 def test_staging_killed_at_each_effect(place: Place) -> None:
-    """A zone that runs is as it was whenever its refresh is killed; it can be staged after all, and mounted."""
+    """A zone that runs is as it was whenever its refresh is killed, and can be staged after all."""
     before = place.prepare()
     [images, entries] = [place.store / part for part in ("images", "zones")]
     [entry], [old] = list(entries.iterdir()), list(images.glob("[0-9a-f]*"))

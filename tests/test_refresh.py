@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,46 @@ DIFFERENCE = {
     "modified": ["/etc/motd", "/usr/bin/tool", "/var/app"],
     "kept": [{"path": "/etc/edited", "beside": "/etc/edited.new"}],
 }
+
+
+def test_what_a_rollback_would_change_is_told_first(place: Place) -> None:
+    assert said(place, "rollback", "-n", place.zone, code=2)["error"]["kind"] == "conflict"
+    refreshed(place)
+    write(place.zone / "root/etc/motd", "by the tenant", 0o644)
+    before = everything(place)
+    shown = said(place, "rollback", "-n", place.zone)
+    assert differences(before, everything(place)) == []
+    assert shown["zones"][0]["kept"], "what the tenant edited"
+    assert said(place, "rollback", place.zone) == shown
+    with living(place.zone / "root"):
+        assert "is running" in said(place, "rollback", "-n", place.zone, code=3)["error"]["message"]
+
+
+def others_may_write(place: Place) -> int:
+    place.zone.parent.chmod(0o777)
+    return 2
+
+
+def something_is_mounted(place: Place) -> int:
+    subprocess.run(["mount", "-t", "tmpfs", "none", place.zone / "root/srv"], check=True)
+    return 3
+
+
+def another_store_is_at_work(place: Place) -> int:
+    (place.zone / ".partialroot-new").mkdir()
+    return 3
+
+
+@pytest.mark.parametrize("refuse", [others_may_write, something_is_mounted, another_store_is_at_work])
+def test_a_dry_run_refuses_what_the_run_would(place: Place, refuse: Callable[[Place], int]) -> None:
+    code, before = refuse(place), place.look()
+    populating = place.populating("new.toml")
+    for words in (("refresh", place.zone, "--store", place.store), populating):
+        shown, done = run(*words, "-n", "--json"), run(*words, "--json")
+        assert (shown.code, done.code) == (code, code), shown.err + done.err
+        error = json.loads(done.out)["error"]
+        assert json.loads(shown.out)["error"] == error
+        assert differences(before, place.look()) == []
 
 
 PROFILES: dict[str, tuple[Callable[[str], str], bool]] = {

@@ -262,6 +262,11 @@ def _refresh(verb: Parser) -> None:
     _jobs(verb)
 
 
+def _rollback(verb: Parser) -> None:
+    _zone_words(verb)
+    verb.add_argument("-n", "--dry-run", action="store_true", help="show what would change, touch nothing")
+
+
 def _prune(verb: Parser) -> None:
     verb.add_argument("-n", "--dry-run", action="store_true", help="show what would go, touch nothing")
     verb.add_argument("--previous", action="store_true", help="also what zones could go back to")
@@ -311,7 +316,7 @@ VERBS: Mapping[str, Verb] = {
     "verify": Verb("compare zones with their receipts", "verify /zones/web", _verify),
     "audit": Verb("look for what zones could misuse", "audit --all", _zone_words),
     "refresh": Verb("bring zones up to date with the source", "refresh -n --all", _refresh),
-    "rollback": Verb("bring zones back to before their last change", "rollback /zones/web", _zone_words),
+    "rollback": Verb("bring zones back to before their last change", "rollback -n /zones/web", _rollback),
     "prune": Verb("remove images that no zone uses, and what was left behind", "prune -n", _prune),
     "mount": Verb("bring the shared layer up again", "mount --all", _zone_words),
     "unmount": Verb("take the shared layer down", "unmount /zones/web", _zone_words),

@@ -25,8 +25,8 @@ def refresh(args: Namespace) -> int:
 
 
 def rollback(args: Namespace) -> int:
-    """Bring zones back to what they were before their last change."""
-    return _finish(args, refreshing.rollback(store_path(args.store), zonepaths(args)))
+    """Bring zones back to what they were before their last change, or show what that would change."""
+    return _finish(args, refreshing.rollback(store_path(args.store), zonepaths(args), dry_run=args.dry_run))
 
 
 def prune(args: Namespace) -> int:
@@ -60,11 +60,10 @@ def _finish(args: Namespace, outcomes: Sequence[Outcome[Refreshed]]) -> int:
 
 def _what(args: Namespace, done: Refreshed) -> str:
     if args.verb == "rollback":
-        return "is what it was before"
+        return "would be what it was before" if args.dry_run else "is what it was before"
     if done.staged:
         return "to be refreshed at the next boot: it is running"
-    would = getattr(args, "dry_run", False)
-    return ("would be refreshed" if would else "refreshed") if done.changed else "nothing to do"
+    return ("would be refreshed" if args.dry_run else "refreshed") if done.changed else "nothing to do"
 
 
 def _lines(done: Refreshed) -> Iterator[str]:

@@ -2,15 +2,34 @@
 
 from pathlib import Path
 
-from partialroot.errors import NoReceiptError
+from partialroot.errors import BusyError, NoReceiptError
 from partialroot.model import Receipt, Record, Request
 from partialroot.pipeline.planning import Planned
-from partialroot.pipeline.zones import config_of
-from partialroot.zone import difference
+from partialroot.pipeline.zones import config_of, refuse_unmounted
+from partialroot.zone import apply, difference, journal
 from partialroot.zone.change import Brought, Change
 from partialroot.zone.difference import Difference
 from partialroot.zone.receipt import read_manifest
 from partialroot.zone.site import Site, dump_config, image_path
+from partialroot.zone.store import Store
+from partialroot.zone.transaction import refuse_foreign_work
+
+
+def refuse_under_way(store: Store, zonepath: Path) -> None:
+    """Raise BusyError for a zone that is being changed, or was when that was interrupted."""
+    if journal.is_under_way(store.root, zonepath):
+        raise BusyError("work on it was interrupted, or is under way", path=str(zonepath))
+
+
+def refuse_unready(site: Site, old: Receipt) -> None:
+    """Raise what keeps a zone of ours, in which no process lives, from being changed: to be told beforehand.
+
+    ZonepathError where its root is not mounted; BusyError where another store's work is unfinished, or
+    something that is not ours is mounted.
+    """
+    refuse_unmounted(site.zonepath)
+    refuse_foreign_work(site.zonepath)
+    apply.refuse_foreign_mounts(site, old)
 
 
 class Comparison:
@@ -39,6 +58,12 @@ class Comparison:
             records = manifest_of(old.image)
             self._shared[old.image] = difference.shared(plan, records, self._planned.lost_owners)
         return self._shared[old.image]
+
+
+def lacks_mounts(site: Site, old: Receipt) -> bool:
+    """Whether the shared layer is not up, as after a reboot: any change brings it back."""
+    binds = site.binds(old)
+    return bool(binds and site.mounter and site.mounter.missing(site.zonepath, binds))
 
 
 def manifest_of(image: str | None) -> tuple[Record, ...]:

@@ -7,17 +7,15 @@ from typing import NamedTuple
 
 from partialroot.errors import BusyError
 from partialroot.model import Plan, Receipt, Record
-from partialroot.pipeline.comparing import Comparison, manifest_of
+from partialroot.pipeline.comparing import Comparison, lacks_mounts, manifest_of, refuse_unready
 from partialroot.pipeline.fleets import Wanted
 from partialroot.pipeline.grouping import Asked, Planner
 from partialroot.pipeline.populating import check_place, plans_for
 from partialroot.pipeline.sources import Options, reading
-from partialroot.pipeline.zones import Outcome, each, refuse_running, vetted
+from partialroot.pipeline.zones import Outcome, each, mounter_of, refuse_running, vetted
 from partialroot.zone import journal
 from partialroot.zone import receipt as receipts
-from partialroot.zone.binds import LinuxBinds
 from partialroot.zone.change import Brought
-from partialroot.zone.journal import Binds
 from partialroot.zone.site import Site
 from partialroot.zone.store import Store, check_store
 
@@ -69,11 +67,15 @@ class _Looking:
         if old is None or journal.is_under_way(self._options.store, path):
             return Outcome(zonepath, Preview(True, None, ()))
         request = asked.options(self._options).request(asked.profiles, planned.plan.platform)
-        site = Site(Store(self._options.store), path, None, planned.lost_owners)
+        mounter = mounter_of(planned.plan.platform)
+        site = Site(Store(self._options.store), path, mounter, planned.lost_owners)
+        running = _running(path)
+        if running is None:
+            refuse_unready(site, old)
         found = self._comparisons.setdefault(asked.key, Comparison(planned)).needed(site, request, old)
-        changed = found is not None or _lacks_mounts(path, old)
+        changed = found is not None or lacks_mounts(site, old)
         brought = found or Brought((old.digest, old.digest), (), (), (), ())
-        return Outcome(zonepath, Preview(changed, brought, tuple(_before(old, brought))), _running(path))
+        return Outcome(zonepath, Preview(changed, brought, tuple(_before(old, brought))), running)
 
 
 def _before(old: Receipt, brought: Brought) -> Iterator[Record]:
@@ -82,13 +84,6 @@ def _before(old: Receipt, brought: Brought) -> Iterator[Record]:
     if paths:
         records = (*old.entries, *manifest_of(old.image))
         yield from (record for record in records if record.path in paths)
-
-
-def _lacks_mounts(zonepath: Path, old: Receipt) -> bool:
-    """Whether the shared layer is not up, as after a reboot: a populate brings it back."""
-    if old.image is None or not old.mounts:
-        return False
-    return bool(LinuxBinds().missing(zonepath, Binds(old.image, old.mounts)))
 
 
 def _running(zonepath: Path) -> BusyError | None:

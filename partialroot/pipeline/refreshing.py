@@ -12,7 +12,13 @@ from partialroot.errors import BusyError, PartialRootError, StoreError
 from partialroot.model import Receipt, Request
 from partialroot.observed import Watch, watching
 from partialroot.pipeline.batches import Tell, do_all, ignore
-from partialroot.pipeline.comparing import Comparison, manifest_of
+from partialroot.pipeline.comparing import (
+    Comparison,
+    lacks_mounts,
+    manifest_of,
+    refuse_under_way,
+    refuse_unready,
+)
 from partialroot.pipeline.grouping import Asked, Planner
 from partialroot.pipeline.planning import Planned
 from partialroot.pipeline.settling import Settling
@@ -29,15 +35,16 @@ from partialroot.pipeline.zones import (
     opened,
     refuse_branded,
     refuse_running,
-    refuse_unmounted,
 )
-from partialroot.zone import apply, difference, journal
+from partialroot.zone import apply, difference
 from partialroot.zone.batch import Job
 from partialroot.zone.change import Brought, Change
 from partialroot.zone.difference import Difference
+from partialroot.zone.rollback import Rollback, kept
 from partialroot.zone.settled import Settled, sweep
 from partialroot.zone.site import Site
 from partialroot.zone.store import Store, zone_key
+from partialroot.zone.zonepath import check_zonepath
 
 
 class Refreshed(NamedTuple):
@@ -60,7 +67,8 @@ def refresh(store: Path, zonepaths: Sequence[str], how: How = How()) -> tuple[Ou
     """Bring zones to what their receipts ask for, of the source as it is now; or only tell what that is."""
     quick = Settled(str(store))
     done = {one: Outcome(one, found) for one in zonepaths if (found := settled(quick, one))}
-    asked = each([one for one in zonepaths if one not in done], lambda one: Outcome(one, _request(Path(one))))
+    rest = [one for one in zonepaths if one not in done]
+    asked = each(rest, lambda one: Outcome(one, _request(store, one)))
     groups: dict[Request, dict[str, Asked]] = {}
     for zonepath, request in ((one.zonepath, one.value) for one in asked):
         if request is not None:
@@ -78,9 +86,14 @@ def settled(quick: Settled, zonepath: str) -> Refreshed | None:
     return None if digest is None else Refreshed(False, False, Brought((*digest, *digest), (), (), (), ()))
 
 
-def _request(zonepath: Path) -> Request:
-    """Return what a zone asks for; a plan depends on neither its address nor its host name."""
-    return need_receipt(zonepath).request._replace(address=None, hostname=None)
+def _request(store: Path, zonepath: str) -> Request:
+    """Return what a zone asks for, at a place where one may be made.
+
+    A plan depends on neither its address nor its host name.
+    """
+    request = need_receipt(Path(zonepath)).request
+    check_zonepath(zonepath, source=Path(request.source), store=store)
+    return request._replace(address=None, hostname=None)
 
 
 def _asked(request: Request) -> Asked:
@@ -130,15 +143,15 @@ class _Group:
     def show(self, zonepath: str) -> Outcome[Refreshed]:
         """Tell what a refresh would do, without any effect."""
         path, planned = Path(zonepath), self._planner.plan(self._zones[zonepath])
-        refuse_unmounted(path)
-        if journal.is_under_way(self.store.root, path):
-            raise BusyError("work on it was interrupted, or is under way", path=zonepath)
-        old = self._receipt(path)
+        refuse_under_way(self.store, path)
+        old, lives = self._receipt(path), _lives(path)
         site = Site(self.store, path, mounter_of(planned.plan.platform), planned.lost_owners)
+        if not lives:
+            refuse_unready(site, old)
         found = self._needed(site, planned, old)
         if found is None:
-            return Outcome(zonepath, _nothing(old)._replace(changed=_lacks_mounts(site, old)))
-        return Outcome(zonepath, Refreshed(True, _lives(path), found))
+            return Outcome(zonepath, _nothing(old)._replace(changed=lacks_mounts(site, old)))
+        return Outcome(zonepath, Refreshed(True, lives, found))
 
     def refresh(self, zonepath: str, shared: Shared) -> Job[Outcome[Refreshed]]:
         """Bring a zone to its plan, or stage that."""
@@ -151,7 +164,7 @@ class _Group:
             if found and _lives(path):
                 return Outcome(zonepath, Refreshed(stage(site, old, planned), True, found), notes=notes)
             changed = False
-            if found or _lacks_mounts(site, old):
+            if found or lacks_mounts(site, old):
                 config = config_of(planned.plan, path, old.request.hostname)
                 changed = yield from apply.updating(planned.plan, site, old.request, config, old, _name)
             unstage(site)
@@ -192,12 +205,6 @@ def _nothing(old: Receipt) -> Refreshed:
     return Refreshed(False, False, Brought((old.digest, old.digest), (), (), (), ()))
 
 
-def _lacks_mounts(site: Site, old: Receipt) -> bool:
-    """Whether the shared layer is not up, as after a reboot."""
-    binds = site.binds(old)
-    return bool(binds and site.mounter and site.mounter.missing(site.zonepath, binds))
-
-
 def _lives(zonepath: Path) -> bool:
     """Whether a process lives in the zone."""
     try:
@@ -209,29 +216,48 @@ def _lives(zonepath: Path) -> bool:
 
 # --- back ---------------------------------------------------------------------------------------------
 
+_BRANDED = "boots what it was in the boot environment of then"
 
-def rollback(store: Path, zonepaths: Sequence[str]) -> tuple[Outcome[Refreshed], ...]:
-    """Bring zones back to what they were before their last change."""
-    return each(zonepaths, lambda one: _roll_back(Store(store), one))
+
+def rollback(
+    store: Path, zonepaths: Sequence[str], *, dry_run: bool = False
+) -> tuple[Outcome[Refreshed], ...]:
+    """Bring zones back to what they were before their last change; or only tell what that would change."""
+    how = _would_bring_back if dry_run else _roll_back
+    return each(zonepaths, lambda one: how(Store(store), one))
 
 
 def _roll_back(store: Store, zonepath: str) -> Outcome[Refreshed]:
     path = Path(zonepath)
-    refuse_branded(path, "boots what it was in the boot environment of then")
+    refuse_branded(path, _BRANDED)
     with opened(store, path) as (site, notes):
         old = need_receipt(path)
         refuse_running(path)
         found: list[Brought] = []
-
-        def tell(change: Change) -> None:
-            same = old.image == change.image
-            then = Difference() if same else _between(old.image, change.image)
-            found.append(change.brought(then))
-
-        apply.roll_back(site, old, tell)
+        apply.roll_back(
+            site, old, lambda change: found.append(change.brought(_images_apart(old, change.image)))
+        )
         return Outcome(zonepath, Refreshed(True, False, found[0]), notes=notes)
 
 
-def _between(before: str | None, after: str | None) -> Difference:
-    """Return what differs between two images."""
-    return difference.between(manifest_of(before), manifest_of(after))
+def _would_bring_back(store: Store, zonepath: str) -> Outcome[Refreshed]:
+    path = Path(zonepath)
+    refuse_branded(path, _BRANDED)
+    refuse_under_way(store, path)
+    old = need_receipt(path)
+    refuse_running(path)
+    site = Site(store, path, mounter_of(old.request.platform))
+    refuse_unready(site, old)
+    before = kept(site)
+    shared = _images_apart(old, before.receipt.image)
+    if set(old.mounts) == set(before.receipt.mounts):
+        return Outcome(zonepath, Refreshed(True, False, Rollback(before, site, old).brought(shared)))
+    private = difference.between(old.entries, before.receipt.entries)  # what is mounted hides what is there
+    digests = (old.digest, before.receipt.digest)
+    return Outcome(zonepath, Refreshed(True, False, Brought(digests, *(shared + private), kept=())))
+
+
+def _images_apart(old: Receipt, image: str | None) -> Difference:
+    """Return what differs between a zone's image and another."""
+    same = old.image == image
+    return Difference() if same else difference.between(manifest_of(old.image), manifest_of(image))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from partialroot.errors import BusyError, ConflictError, NoReceiptError
+from partialroot.errors import BusyError, NoReceiptError
 from partialroot.model import Plan, Receipt, Request
 from partialroot.zone import batch, fs, golden, journal, previous, receipt, subvolumes, transaction
 from partialroot.zone.batch import Job, Task
@@ -14,7 +14,7 @@ from partialroot.zone.change import Change
 from partialroot.zone.golden import Built
 from partialroot.zone.image import is_intact
 from partialroot.zone.journal import Binds, Intent, Step
-from partialroot.zone.rollback import Rollback
+from partialroot.zone.rollback import Rollback, kept
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, ROOT_MODE, Site, dump_config, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
 
@@ -115,13 +115,7 @@ def rolling_back(
     BusyError before anything is touched, ApplyError when all is undone.
     """
     refuse_foreign_mounts(site, old)
-    before = previous.read(site.store, site.zonepath)
-    if before is None:
-        raise ConflictError(
-            "it was never changed: there is nothing to go back to",
-            path=str(site.zonepath),
-            hint="only what a refresh or populate has changed can come back",
-        )
+    before = kept(site)
     with _hidden_shown(before.receipt, site, old):
         change = Rollback(before, site, old)
         tell(change)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from partialroot.errors import ConflictError
 from partialroot.model import Action, Content, Entry, FileType, Layer, Method, Node, Plan, Receipt, Record
-from partialroot.zone import fs, look
+from partialroot.zone import fs, look, previous
 from partialroot.zone.change import Change
 from partialroot.zone.converge import Decision, decide
 from partialroot.zone.difference import between
@@ -79,6 +79,18 @@ class Rollback(Change):
         now = self._had.get(made.path)
         is_same = now and (now.type, now.sha256, now.target) == (made.type, made.sha256, made.target)
         return self._as_made(now) if now and is_same else made
+
+
+def kept(site: Site) -> Previous:
+    """Return what a zone was before its last change; ConflictError if that is not known."""
+    found = previous.read(site.store, site.zonepath)
+    if found is None:
+        raise ConflictError(
+            "it was never changed: there is nothing to go back to",
+            path=str(site.zonepath),
+            hint="only what a refresh or populate has changed can come back",
+        )
+    return found
 
 
 def _config_now(site: Site) -> bytes | None:
