@@ -139,6 +139,13 @@ def test_only_root_sees_through(machine: Live) -> None:
     assert f"something else is mounted over /src{LIBC}" in said
 
 
+def test_a_dry_run_leaves_nothing(machine: Live) -> None:
+    machine.cover()
+    machine.make("populate", ZONE, "page", "--dry-run")
+    machine.make("populate", ZONE, "nosuch", code=2)
+    assert not machine.path(STORE).exists()
+
+
 def test_what_a_mounted_directory_shows_is_not_the_sources(machine: Live) -> None:
     machine.write("/elsewhere/tool", "a tool\n", 0o755)
     machine.run("/usr/sbin/mount", "-F", "lofs", "/elsewhere", "/src/opt")

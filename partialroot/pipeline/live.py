@@ -15,7 +15,7 @@ from partialroot.errors import ApplyError, BusyError
 from partialroot.host import local
 from partialroot.host.illumos import commands, mnttab
 from partialroot.model import NOTHING
-from partialroot.zone.store import Store, make_private
+from partialroot.zone.store import PARTS, Store, make_private
 
 VIEWS = "views"
 
@@ -45,10 +45,25 @@ def own_files(store: Path, source: Path) -> Iterator[Mapping[str, str]]:
         yield NOTHING
         return
     system = mounts.holding(top).point
-    with _mounted(Store(store), system) as view:
+    with _only_if_used(store), _mounted(Store(store), system) as view:
         places = {path: f"{view}/{path[len(system.rstrip('/')) + 1 :]}" for path in hidden}
         inside = {path[len(top.rstrip("/")) :]: place for path, place in places.items()}
         yield {path: place for path, place in inside.items() if os.path.isfile(place)}
+
+
+@contextmanager
+def _only_if_used(store: Path) -> Iterator[None]:
+    """Remove a store that was made for a view alone, as of a dry run; one with anything in it stays.
+
+    The views go first: who makes a store beside us has one in it.
+    """
+    was_there = store.is_dir()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for place in () if was_there else (*(store / part for part in (VIEWS, *PARTS)), store):
+                os.rmdir(place)
 
 
 @contextmanager
