@@ -51,7 +51,7 @@ def supplier_of_missing(tree: Tree, packages: Packages, name: str) -> str | None
     if known is None:
         found = packages.supplier(name)
         known = () if found is None else (found,)
-        tree.memory.put(page, name, state, known)
+        tree.memory.put(page, str(name), state, known)  # a RootPath cannot be written down
     return known[0] if known else None
 
 
