@@ -29,8 +29,8 @@ SNAPSHOT_LEAST = Least(64, sys.maxsize)
 """btrfs ends a transaction for each snapshot (7 ms, measured), which takes as long as making some fifty paths
 (0.06 to 0.25 ms each); their bytes are mostly shared by reflinks without it."""
 DATASET_LEAST = Least(64, 4 << 20)
-"""zfs(8) runs once more for a zone, and six times for the layer (10 to 20 ms each with zfs-fuse, measured):
-with a few zones as long as making some sixty paths (0.4 ms each), or writing four megabytes (8 ms each)."""
+"""Measured with zfs-fuse, whole hooks: with 64 paths an install takes 0.5 s by a clone, 0.7 s by copies, 1.0 s
+for the first; with 1,000 paths 0.65, 1.9 and 2.9 s. Four megabytes take 30 ms to write, and disk."""
 
 
 class Golden(NamedTuple):

@@ -36,7 +36,7 @@ sys.path.insert(0, {tests!r})
 from {module} import {function}
 sys.exit({function}(sys.argv[1:]))
 """
-# Both write the mount table anew behind a command that may have mounted something. With zfs-fuse a file
+# Both write the mount table anew behind a command that has mounted something. With zfs-fuse a file
 # system stays busy for a moment after it was unmounted.
 ZFS = """#!/bin/sh
 for try in 1 2 3 4 5 6 7 8 9; do
@@ -47,7 +47,11 @@ for try in 1 2 3 4 5 6 7 8 9; do
 done
 cat /run/zfs.$$ >&2
 rm /run/zfs.$$
-case "$1" in list|get|snapshot|send) ;; *) /usr/sbin/mnttab ;; esac
+case "$1" in list|get|snapshot|send) ;; *)
+    cat /proc/self/mountinfo >/run/mounts.$$
+    cmp -s /run/mounts.$$ /run/mounts || /usr/sbin/mnttab
+    mv /run/mounts.$$ /run/mounts
+esac
 exit $status
 """
 # Name; UUID; N: runs now, R: on reboot; mount point; space; policy; created.
