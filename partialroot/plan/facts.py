@@ -29,7 +29,7 @@ SNAPSHOT_LEAST = Least(64, sys.maxsize)
 """btrfs ends a transaction for each snapshot (7 ms, measured), which takes as long as making some fifty paths
 (0.06 to 0.25 ms each); their bytes are mostly shared by reflinks without it."""
 DATASET_LEAST = Least(64, 4 << 20)
-"""Measured with zfs-fuse, whole hooks: with 64 paths an install takes 0.5 s by a clone, 0.7 s by copies, 1.0 s
+"""Measured with zfs-fuse, whole hooks: with 64 paths an install takes 0.5 s by a clone, 0.7 by copies, 1.0
 for the first; with 1,000 paths 0.65, 1.9 and 2.9 s. Four megabytes take 30 ms to write, and disk."""
 
 
