@@ -46,7 +46,7 @@ def supplier_of_missing(tree: Tree, packages: Packages, name: str) -> str | None
     if not packages.changing:
         return packages.supplier(name)
     state = _state(tree, (*packages.changing, *packages.offering))
-    page: Page = (_MISSING, str(tree.root))
+    page, name = (_MISSING, str(tree.root)), str(name)  # no path: marshal knows plain texts only
     known: tuple[str, ...] | None = tree.memory.get(page, name, state)
     if known is None:
         found = packages.supplier(name)
