@@ -1,5 +1,6 @@
 """Work in two processes: the same results, the same errors, and no process that stays."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from partialroot.errors import SourceError
 from partialroot.source import halves
-from partialroot.source.halves import halved
+from partialroot.source.halves import halved, meanwhile
 
 HERE = os.getpid()
 
@@ -90,6 +91,18 @@ def test_interrupted() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         halved(work, range(4))
+
+
+def waiting(items: Sequence[int]) -> list[int]:
+    signal.pause()
+    return []
+
+
+@pytest.mark.parametrize("why", ["an error", "nobody asks"])
+def test_what_is_not_waited_for_is_ended(why: str) -> None:
+    with contextlib.suppress(SourceError), meanwhile(waiting, range(4)):
+        if why == "an error":
+            raise SourceError("here")
 
 
 def test_not_beside_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
-"""What was chosen in bulk is opened once for all that will be asked of it, half of it in a second process.
+"""What was chosen in bulk is opened once for all that will be asked of it, most of it in a second process.
 
 Otherwise each of ten thousands of files is opened up to three times: to see what it needs to run, whether it
 may leave the source, and to measure it. Each of these stages does without, too: this only saves time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from partialroot.closure import files as closure
@@ -15,6 +16,7 @@ from partialroot.plan.draft import Draft, Verdict
 from partialroot.plan.vet import judge, why_by_place
 from partialroot.source import content, halves
 
+_File = tuple[RootPath, Node]
 # What the stages want to know of a file: a verdict, the fields of its content, what it needs to run.
 _Answers = tuple[Verdict, content.Fields | None, tuple[Any, ...] | None]
 
@@ -29,26 +31,42 @@ def is_runnable(path: RootPath, node: Node) -> bool:
     return bool(node.mode & 0o111) or (".so" in path and ".so" in path.name) or path.endswith(".node")
 
 
-def read_ahead(draft: Draft, tops: tuple[RootPath, ...]) -> None:
-    """Read the files that were chosen, unless they are few or an earlier run has read them."""
-    tree = draft.tree
+@contextmanager
+def read_ahead(draft: Draft, tops: tuple[RootPath, ...]) -> Iterator[None]:
+    """Read the files that were chosen, unless they are few or an earlier run has read them.
+
+    What may be run is read when the context is entered, data while it lasts: a closure needs only the first.
+    """
     files = [
         (path, node)
         for path, node in draft.nodes.items()
-        if node.type is FileType.FILE and tree.memory.get_of(node, content.KIND) is None
+        if node.type is FileType.FILE and draft.tree.memory.get_of(node, content.KIND) is None
     ]
-    if len(files) <= content.MANY:
-        return
 
-    def some(files: Sequence[tuple[RootPath, Node]]) -> list[_Answers | None]:
+    def some(files: Sequence[_File]) -> list[_Answers | None]:
         return [_read(draft, tops, path, node) for path, node in files]
 
-    answers = halves.halved(some, files) if halves.is_useful() else some(files)
+    if len(files) <= content.MANY:
+        yield
+    elif not halves.is_useful():
+        _keep(draft, files, some(files))
+        yield
+    else:
+        runnable = [file for file in files if is_runnable(*file)]
+        data = [file for file in files if not is_runnable(*file)]
+        _keep(draft, runnable, halves.halved(some, runnable))
+        with halves.meanwhile(some, data) as answers:
+            yield
+            _keep(draft, data, answers())
+
+
+def _keep(draft: Draft, files: Sequence[_File], answers: Sequence[_Answers | None]) -> None:
+    ahead = draft.tree.ahead
     for (path, node), answer in zip(files, answers, strict=True):
         if answer is not None:
-            draft.verdicts[path], tree.ahead[content.KIND, node.dev, node.ino], needs = answer
+            draft.verdicts[path], ahead[content.KIND, node.dev, node.ino], needs = answer
             if needs is not None:
-                tree.ahead[closure.KIND, node.dev, node.ino] = needs
+                ahead[closure.KIND, node.dev, node.ino] = needs
 
 
 def _read(draft: Draft, tops: tuple[RootPath, ...], path: RootPath, node: Node) -> _Answers | None:

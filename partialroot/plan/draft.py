@@ -40,6 +40,7 @@ class Draft:
         self.granted: set[RootPath] = set()
         self.instead: dict[RootPath, RootPath] = {}
         self.verdicts: dict[RootPath, Verdict] = {}
+        self._excluded: dict[RootPath, bool] = {}
         self.warnings: list[str] = []
 
     def add(self, path: RootPath, node: Node, reason: Reason) -> None:
@@ -94,4 +95,8 @@ class Draft:
 
     def is_excluded(self, path: RootPath) -> bool:
         """Whether a profile leaves ``path`` out, or only a global zone may have it."""
-        return self.excludes.why(path) is not None or self.packages.global_only(path)
+        known = self._excluded.get(path)
+        if known is None:
+            known = self.excludes.why(path) is not None or self.packages.global_only(path)
+            self._excluded[path] = known
+        return known

@@ -34,8 +34,8 @@ def select(
     for program in platform.programs(profile):
         _want(program, profile, draft)
     tops = shared_tops(platform.name, tree.lstat)
-    read_ahead(draft, tops)
-    found = _close(profile, draft)
+    with read_ahead(draft, tops):
+        found = _close(profile, draft)
     refused = vet(draft, tops)
     made = make(profile, draft, found.cached, platform.made(profile, draft), platform.keeping)
     missing = tuple(_unique([*draft.missing, *found.missing]))

@@ -88,7 +88,9 @@ def judge(draft: Draft, path: RootPath, tops: tuple[RootPath, ...], descriptor: 
     shared = layer_of(path, tops) is Layer.SHARED
     why = key_reason(head[:_HEAD]) if _is_opened(path, shared) else None
     by_hand = shared or path in draft.named or not is_editable(path, path in draft.by_package)
-    return why, why is None and not by_hand and not pristine(draft.tree, draft.packages, path, descriptor)
+    return why, why is None and not by_hand and not pristine(
+        draft.tree, draft.packages, path, descriptor, head
+    )
 
 
 def why_by_place(tree: Tree, path: RootPath, node: Node) -> str | None:

@@ -4,7 +4,8 @@ import marshal
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -22,27 +23,46 @@ def is_useful() -> bool:
 def halved(work: Callable[[Sequence[T]], list[Any]], items: Sequence[T]) -> list[Any]:
     """Return what ``work`` makes of the items, in their order: values that marshal knows.
 
-    Every second item is for a forked process, whose changes are lost but for what it returns. If something
-    goes wrong there, its half is done again here: all errors are those of ``work``.
+    Every second item is for a forked process (see :func:`meanwhile`); all errors are those of ``work``.
     """
-    mine, theirs = items[::2], items[1::2]
+    results: list[Any] = [None] * len(items)
+    with meanwhile(work, items[1::2]) as theirs:
+        results[::2] = work(items[::2])
+        results[1::2] = theirs()
+    return results
+
+
+@contextmanager
+def meanwhile(
+    work: Callable[[Sequence[T]], list[Any]], items: Sequence[T]
+) -> Iterator[Callable[[], list[Any]]]:
+    """Let a forked process work on the items; yield what waits for it and returns its results.
+
+    Its changes are lost but for those, values that marshal knows. If something goes wrong there, all is done
+    again here. It is ended with the context, whether it was waited for or not.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _answer(writing, work, theirs)
+        _answer(writing, work, items)
     os.close(writing)
+    runs = True
+
+    def results() -> list[Any]:
+        nonlocal runs
+        answer = pipe.read()
+        _, status = os.waitpid(child, 0)
+        runs = False
+        done: list[Any] = work(items) if status or not answer else marshal.loads(answer)  # noqa: S302 - ours
+        return done
+
     with open(reading, "rb") as pipe:
         try:
-            done, answer = work(mine), pipe.read()
-        except BaseException:
-            os.kill(child, signal.SIGKILL)
-            raise
+            yield results
         finally:
-            _, status = os.waitpid(child, 0)
-    results = [None] * len(items)
-    results[::2] = done
-    results[1::2] = work(theirs) if status or not answer else marshal.loads(answer)  # noqa: S302 - ours
-    return results
+            if runs:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
 
 
 def _answer(writing: int, work: Callable[[Sequence[T]], list[Any]], items: Sequence[T]) -> NoReturn:

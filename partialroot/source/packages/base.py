@@ -178,12 +178,14 @@ class NoPackages:
         return None
 
 
-def pristine(tree: Tree, packages: Packages, path: RootPath, descriptor: int | None = None) -> bool:
+def pristine(
+    tree: Tree, packages: Packages, path: RootPath, descriptor: int | None = None, beginning: bytes = b""
+) -> bool:
     """Return whether the regular file at ``path`` is still as its package installed it.
 
     A file of no package, or one whose package recorded no checksum, is not. Where the database recorded size
     and time they must be the same too: 16 bits of checksum alone do not notice when two digits change places.
-    ``descriptor`` is for reading it, where it is open already.
+    ``descriptor`` is for reading it, where it is open already, and ``beginning`` what was read of it.
     """
     recorded = packages.recorded(path)
     real, node, _ = tree.resolve(path)
@@ -192,16 +194,17 @@ def pristine(tree: Tree, packages: Packages, path: RootPath, descriptor: int | N
     if recorded.size not in (None, node.size) or recorded.mtime not in (None, node.mtime_ns // 10**9):
         return False
     if descriptor is not None:
-        return _digest(recorded.algorithm, descriptor) == recorded.digest
+        return _digest(recorded.algorithm, descriptor, beginning, node.size) == recorded.digest
     with tree.opened(real, node) as opened:
-        return _digest(recorded.algorithm, opened) == recorded.digest
+        return _digest(recorded.algorithm, opened, b"", node.size) == recorded.digest
 
 
-def _digest(algorithm: str, descriptor: int) -> str:
-    """Return the digest of all of an open file."""
+def _digest(algorithm: str, descriptor: int, beginning: bytes, size: int) -> str:
+    """Return the digest of an open file of so many bytes, of which the first have been read."""
     digest = SysvSum() if algorithm == "sysv" else hashlib.new(algorithm, usedforsecurity=False)
-    done = 0
-    while chunk := os.pread(descriptor, _CHUNK, done):
+    digest.update(beginning)
+    done = len(beginning)
+    while done < size and (chunk := os.pread(descriptor, _CHUNK, done)):
         digest.update(chunk)
         done += len(chunk)
     return digest.hexdigest()
