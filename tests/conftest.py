@@ -7,12 +7,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import globalzone
 import pytest
 from needs import lack, report, require
 from sources import small_source
 from spaces import LoopFs, mount_point, mounts_below, own_mount_namespace
+
+if TYPE_CHECKING:
+    from branded import Branded
+    from places import Place
 
 SIZES = {"ext4": "128M", "btrfs": "256M", "xfs": "320M"}
 HOMES = ("/var/tmp", "/var/lib", "/srv", "/opt", "/")
@@ -127,6 +132,37 @@ def mounted() -> Iterator[Callable[[Path], Path]]:
     yield mount
     for place in reversed(done):
         subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> "Iterator[Branded]":
+    """A machine with a pool, our brand and a small source; nothing of it is mounted at the end."""
+    from branded import Branded
+    from lifecycle.machine import NEEDS
+
+    require(*NEEDS, "zfs", "busybox")
+    machine = Branded(tmp_path)
+    yield machine
+    machine.close()
+    assert not mounts_below(tmp_path)
+
+
+@pytest.fixture(params=["populate", "change", "remove", "refresh", "rollback"])
+def place(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    mounted: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> "Iterator[Place]":
+    """A place in memory for each verb that changes a zone; it is the same second there until the end."""
+    from killing import same_second, warm_up
+    from places import Place
+
+    warm_up()
+    made = Place(mounted(tmp_path, "-o", "mode=0755"), str(request.param))
+    with same_second(monkeypatch):
+        yield made
+    made.clear()
 
 
 @pytest.fixture

@@ -4,25 +4,12 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from branded import BRAND, STORE, ZONEPATH, Branded
-from lifecycle.machine import NEEDS
-from needs import require
-from spaces import mounts_below
 
 TOP = "rpool/export/zones/web"
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Branded]:
-    require(*NEEDS, "zfs", "busybox")
-    machine = Branded(tmp_path)
-    yield machine
-    machine.close()
-    assert not mounts_below(tmp_path)
 
 
 def test_a_life(machine: Branded) -> None:

@@ -1,26 +1,11 @@
 """Lives of zones that are made of more than profiles: overlays, tarballs; and what must match the kernel."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from branded import STORE, ZONEPATH, Branded
-from lifecycle.machine import NEEDS
-from needs import require
-from spaces import mounts_below
 from tarballs import HOSTILE, directory, member, symlink, tarball
 
 TARBALL = "/root/zone.tar.gz"
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Branded]:
-    require(*NEEDS, "zfs", "busybox")
-    machine = Branded(tmp_path)
-    yield machine
-    machine.close()
-    assert not mounts_below(tmp_path)
 
 
 def seen(machine: Branded, command: str, zone: str = "web") -> str:

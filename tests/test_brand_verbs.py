@@ -1,24 +1,9 @@
 """Zones of the brand, and what partialroot's own verbs say of them and do to them."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from branded import ZONEPATH, Branded
-from lifecycle.machine import NEEDS
-from needs import require
-from spaces import mounts_below
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Branded]:
-    require(*NEEDS, "zfs", "busybox")
-    machine = Branded(tmp_path)
-    yield machine
-    machine.close()
-    assert not mounts_below(tmp_path)
 
 
 def asked(machine: Branded, *words: str, code: int | None = 0) -> dict[str, Any]:

@@ -23,20 +23,6 @@ STEP = 2
 """Every second effect of a command fails here; test_apply_crash.py has all, below the command line."""
 
 
-@pytest.fixture(params=["populate", "change", "remove", "refresh", "rollback"])
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    mounted: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Place]:
-    warm_up()
-    made = Place(mounted(tmp_path, "-o", "mode=0755"), str(request.param))
-    with same_second(monkeypatch):
-        yield made
-    made.clear()
-
-
 def first(points: list[Point], name: str, what: str = "") -> int:
     """Return the number of the first effect called ``name`` about something with ``what``."""
     return next(number for number, point in enumerate(points) if point[0] == name and what in point[1])

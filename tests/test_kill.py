@@ -4,31 +4,15 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from killing import Point, killed_at, run, same_second, warm_up
+from killing import Point, killed_at, run
 from needs import needs
 from places import Place
 from test_refresh import living
 from treedump import differences, dump
 
 pytestmark = [needs("root", "mount"), pytest.mark.kill]
-
-
-@pytest.fixture(params=["populate", "change", "remove", "refresh", "rollback"])
-def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    mounted: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Place]:
-    warm_up()
-    made = Place(mounted(tmp_path, "-o", "mode=0755"), str(request.param))
-    with same_second(monkeypatch):
-        yield made
-    made.clear()
 
 
 def through(place: Place) -> tuple[list[str], list[Point]]:

@@ -1,18 +1,13 @@
 """Bills of materials of illumos zones, and who is affected: packages of SVR4 and IPS, zones of the brand."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import globalzone
 import ips_database
-import pytest
 from branded import ZONEPATH, Branded
 from command import partialroot
-from lifecycle.machine import NEEDS
-from needs import require
-from spaces import mounts_below
 from test_sbom import files, judged, packages, said
 
 PROFILE = 'files = ["/usr/bin/login", "/usr/bin/pkill", "/etc/motd"]\n'
@@ -59,15 +54,6 @@ def test_packages_of_ips(tmp_path: Path) -> None:
         rows = partialroot("affected", f"SUNWcs@{version}", "--json", *store).document["zones"]
         assert [row["version"] for row in rows] == [ips_database.VERSION]
     assert partialroot("affected", "SUNWcs@0.5.12", "--json", *store).document["zones"] == []
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Branded]:
-    require(*NEEDS, "zfs", "busybox")
-    machine = Branded(tmp_path)
-    yield machine
-    machine.close()
-    assert not mounts_below(tmp_path)
 
 
 def asked(machine: Branded, *words: str) -> dict[str, Any]:
