@@ -269,6 +269,17 @@ def test_killed_at_every_command(machine: Machine) -> None:
         assert machine.datasets("rpool/export") == before
 
 
+def test_a_pool_that_is_full_leaves_a_configured_zone(machine: Machine) -> None:
+    before = machine.datasets("rpool/export")
+    zfs = machine.path("/usr/sbin/zfs").read_text()
+    full = 'case "$*" in clone*golden*) echo "out of space" >&2; exit 1;; esac\n'
+    machine.write("/usr/sbin/zfs", zfs.replace("for try", f"{full}for try"), 0o755)
+    machine.configure("web")
+    assert "out of space" in machine.zoneadm("web", "install", "-p", "many", code=1).err
+    assert machine.state("web") == "configured"
+    assert machine.datasets("rpool/export") == before and machine.images() == []
+
+
 def test_a_killed_install_is_in_nobodys_way(machine: Machine) -> None:
     """It has left the golden dataset mounted, half-made, where its own root would be."""
     before = machine.datasets("rpool/export")

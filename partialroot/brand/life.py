@@ -45,7 +45,7 @@ class Life:
                 for warning in planned.plan.warnings:
                     self._say(f"warning: {warning}")
                 if planned.plan.golden:
-                    self._say(f"the root is a clone of a golden dataset: {planned.plan.why_golden}")
+                    self._say(f"the root will be a clone of a golden dataset: {planned.plan.why_golden}")
                 branded.build(self._datasets, planned, wish.profiles)
         except BaseException:
             self.take_back()
