@@ -279,6 +279,35 @@ def test_any_bytes_are_refused(data: bytes) -> None:
             load(data, "x")
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"runs": []},
+        {"runs": [["file", 2]]},
+        {"runs": [["file", 10**15]]},
+        {"runs": [["file", -1], ["file", 2]]},
+        {"runs": [["file", True]]},
+        {"runs": [["file"]]},
+        {"walks": [["file", 1]]},
+        ["file", "file"],
+        "file",
+    ],
+)
+def test_columns_as_nobody_wrote_them_are_refused(column: object) -> None:
+    document = json.loads(receipt.dump_manifest([record("/a")]))
+    assert document["columns"][1] == {"runs": [["file", 1]]}
+    document["columns"][1] = column
+    with pytest.raises(NoReceiptError, match="not a manifest of ours"):
+        receipt.load_manifest(json.dumps(document).encode(), "x")
+
+
+def test_values_that_repeat_are_written_once() -> None:
+    many = [record(f"/{number:04}") for number in range(1000)]
+    data = receipt.dump_manifest(many)
+    assert receipt.load_manifest(data, "x") == tuple(many)
+    assert data.count(b'"file"') == 1
+
+
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_any_flipped_byte_is_read_or_refused(place: int, byte: int) -> None:
     data = bytearray(receipt.dump(a_receipt(record("/a"))))

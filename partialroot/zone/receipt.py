@@ -9,7 +9,7 @@ import base64
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter, lt
 from pathlib import Path
@@ -100,8 +100,9 @@ def _around_time(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[str, 
 
 
 def dump_manifest(records: Iterable[Record]) -> bytes:
-    """Return an image's records as a file's content, sorted by path."""
-    return _encode({"entries": _rows(records)})
+    """Return an image's records as a file's content, sorted by path: columns, of mostly equal values."""
+    columns = list(zip(*_rows(records), strict=True)) or [()] * len(_FIELDS)
+    return _encode({"columns": strict.packed(columns)})
 
 
 def dump_origins(origins: Origins) -> bytes:
@@ -259,31 +260,33 @@ _reasons = strict.several(strict.table(Reason._make, {"rule": strict.texts, "ori
 _pairs = strict.table(tuple, {"key": strict.texts, "value": strict.texts})
 _SUPPLIER = {"package": strict.texts, "version": strict.texts, "architecture": strict.texts}
 _supplied = strict.table(tuple, {**_SUPPLIER, "paths": strict.several(strict.paths)})
-_rows_read = strict.table(
-    Record._make,
-    {
-        "path": strict.paths,
-        "type": strict.choices({item.value: item for item in FileType}),
-        "mode": _modes,
-        "uid": _ids,
-        "gid": _ids,
-        "size": _sizes,
-        "mtime_ns": _times,
-        "target": strict.some(strict.texts),
-        "sha256": strict.some(strict.sums),
-        "xattrs": strict.several(_xattrs),
-        "method": strict.choices({item.value: item for item in Method}),
-        "source": strict.some(strict.paths),
-        "identity": strict.some(_identities),
-        "reasons": _reasons,
-        "supplier": strict.some(strict.table(Supplier._make, _SUPPLIER)),
-    },
-)
+_FIELDS: Mapping[str, strict.ColumnReader[Any]] = {
+    "path": strict.paths,
+    "type": strict.choices({item.value: item for item in FileType}),
+    "mode": _modes,
+    "uid": _ids,
+    "gid": _ids,
+    "size": _sizes,
+    "mtime_ns": _times,
+    "target": strict.some(strict.texts),
+    "sha256": strict.some(strict.sums),
+    "xattrs": strict.several(_xattrs),
+    "method": strict.choices({item.value: item for item in Method}),
+    "source": strict.some(strict.paths),
+    "identity": strict.some(_identities),
+    "reasons": _reasons,
+    "supplier": strict.some(strict.table(Supplier._make, _SUPPLIER)),
+}
+_rows_read = strict.table(Record._make, _FIELDS)
 
 
 def _records(value: object) -> tuple[Record, ...]:
-    """Return rows as records; they must be in the order of their paths."""
-    records = tuple(_rows_read(strict.listed(value)))
+    """Return rows as records."""
+    return _checked(_rows_read(strict.listed(value)))
+
+
+def _checked(records: Sequence[Record]) -> tuple[Record, ...]:
+    """Return records, which must be in the order of their paths."""
     paths = [record.path for record in records]
     if not all(map(lt, paths, paths[1:])):
         raise ValueError("a path is there twice, or they are not sorted")
@@ -291,12 +294,12 @@ def _records(value: object) -> tuple[Record, ...]:
         raise ValueError("symlinks, and only they, have a target")
     if any((record.type is FileType.FILE) != (record.sha256 is not None) for record in records):
         raise ValueError("files, and only they, have a sha256")
-    return records
+    return tuple(records)
 
 
 def _manifest(value: object) -> tuple[Record, ...]:
-    records: tuple[Record, ...] = strict.fields(value, {"entries": _records})["entries"]
-    return records
+    columns = strict.fields(value, {"columns": strict.unpacked})["columns"]
+    return _checked(strict.zipped(Record._make, _FIELDS, columns))
 
 
 def _origins(value: object) -> Origins:

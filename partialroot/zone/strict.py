@@ -8,7 +8,8 @@ import base64
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, groupby, islice, repeat
+from operator import ne
 from typing import Any, TypeVar
 
 from partialroot.paths import RootPath
@@ -98,12 +99,50 @@ def table(make: Callable[[Iterable[Any]], T], readers: Mapping[str, ColumnReader
     def read_table(rows: Column) -> list[T]:
         if any(type(row) is not list or len(row) != len(readers) for row in rows):
             raise ValueError(f"a row has not the fields {', '.join(readers)}")
-        columns = list(zip(*rows, strict=True)) or [()] * len(readers)
-        named = zip(readers.items(), columns, strict=True)
-        read = [_field(name, reader, column) for (name, reader), column in named]
-        return list(map(make, zip(*read, strict=True)))
+        return zipped(make, readers, list(zip(*rows, strict=True)) or [()] * len(readers))
 
     return read_table
+
+
+def zipped(
+    make: Callable[[Iterable[Any]], T], readers: Mapping[str, ColumnReader[Any]], columns: Sequence[Column]
+) -> list[T]:
+    """Read columns of one length, one for each of ``readers``, and make a value of each row of them."""
+    named = zip(readers.items(), columns, strict=True)
+    read = [_field(name, reader, column) for (name, reader), column in named]
+    return list(map(make, zip(*read, strict=True)))
+
+
+def packed(columns: Iterable[Column]) -> list[object]:
+    """Return columns as :func:`unpacked` reads them: all but the first in runs of equals if there are few."""
+    first, *others = columns
+    return [first, *map(_packed, others)]
+
+
+def _packed(column: Column) -> object:
+    if sum(map(ne, column, islice(column, 1, None))) > len(column) // 2:
+        return column
+    return {"runs": [(value, len(list(some))) for value, some in groupby(column)]}
+
+
+def unpacked(columns: object) -> list[Column]:
+    """Return the columns that :func:`packed` wrote; the first, which has no runs, says how long all are."""
+    first, *others = listed(columns)
+    length = len(listed(first))
+    return [first, *(_unpacked(column, length) for column in others)]
+
+
+def _unpacked(column: object, length: int) -> Column:
+    if isinstance(column, dict):
+        runs = fields(column, {"runs": listed})["runs"]
+        if not all(type(run) is list and len(run) == 2 and type(run[1]) is int for run in runs):
+            raise ValueError("a run is not a value and how often it is there")
+        if min((count for _, count in runs), default=0) < 0 or sum(count for _, count in runs) != length:
+            raise ValueError("runs are not as long as other columns")
+        return list(chain.from_iterable(repeat(value, count) for value, count in runs))
+    if len(listed(column)) != length:
+        raise ValueError("columns are not of one length")
+    return listed(column)
 
 
 def some(reader: ColumnReader[T]) -> ColumnReader[T | None]:
