@@ -38,8 +38,6 @@ PER_ROOT = "receipts"  # in a zone of the brand: one for each root, by its datas
 MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 28  # a record takes some 300 bytes: room for 800,000 files
 
-_MODES = {f"{mode:04o}": mode for mode in range(0o10000)}
-_OCTAL = {mode: text for text, mode in _MODES.items()}
 _SIZE_MAX = (1 << 63) - 1
 _TIME = Record._fields.index("mtime_ns")
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -47,6 +45,16 @@ _json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 T = TypeVar("T")
 Reasons = Mapping[RootPath, tuple[Reason, ...]]
 Suppliers = Mapping[RootPath, Supplier]
+
+
+class _Modes(dict[str, int]):
+    """Modes by their four octal digits, each from when it is first asked for: few of the 4,096 ever are."""
+
+    def __missing__(self, text: str) -> int:
+        if len(text) != 4 or not set(text) <= set("01234567"):
+            raise KeyError(text)
+        mode = self[text] = int(text, 8)
+        return mode
 
 
 class Origins(NamedTuple):
@@ -124,11 +132,11 @@ def _rows(records: Iterable[Record]) -> list[list[object]]:
 
 def _row(record: Record) -> list[object]:
     row: list[object] = list(record)
-    row[2] = _OCTAL[record.mode]
+    row[2] = f"{record.mode:04o}"
     if record.xattrs:
         row[9] = [(name, base64.b64encode(value).decode("ascii")) for name, value in record.xattrs]
     if record.identity:
-        row[12] = (*record.identity[:4], _OCTAL[record.identity.mode])
+        row[12] = (*record.identity[:4], f"{record.identity.mode:04o}")
     return row
 
 
@@ -251,7 +259,7 @@ _ids = strict.numbers(0, (1 << 32) - 1)
 _devices = strict.numbers(0, (1 << 64) - 1)
 _sizes = strict.numbers(0, _SIZE_MAX)
 _times = strict.numbers(-_SIZE_MAX, _SIZE_MAX)
-_modes = strict.choices(_MODES)
+_modes = strict.choices(_Modes())
 _identities = strict.table(
     Identity._make, {"dev": _devices, "ino": _devices, "size": _sizes, "mtime_ns": _times, "mode": _modes}
 )
