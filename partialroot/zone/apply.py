@@ -4,19 +4,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partialroot.errors import BusyError, NoReceiptError
 from partialroot.model import Plan, Receipt, Request
-from partialroot.zone import batch, fs, golden, journal, previous, receipt, subvolumes, transaction
+from partialroot.zone import batch, fs, golden, journal, previous, receipt, transaction
 from partialroot.zone.batch import Job, Task
-from partialroot.zone.change import Change
 from partialroot.zone.golden import Built
 from partialroot.zone.image import is_intact
 from partialroot.zone.journal import Binds, Intent, Step
-from partialroot.zone.rollback import Rollback, kept
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, ROOT_MODE, Site, dump_config, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
+
+if TYPE_CHECKING:
+    from partialroot.zone.change import Change
 
 __all__ = [
     "Site",
@@ -67,7 +68,7 @@ def update(
     request: Request,
     config: Mapping[str, Any] | None,
     old: Receipt,
-    tell: Callable[[Change], object] = lambda change: None,
+    tell: "Callable[[Change], object]" = lambda change: None,
 ) -> bool:
     """Do :func:`updating` alone."""
     return batch.run(site.store, updating(plan, site, request, config, old, tell))
@@ -79,7 +80,7 @@ def updating(
     request: Request,
     config: Mapping[str, Any] | None,
     old: Receipt,
-    tell: Callable[[Change], object] = lambda change: None,
+    tell: "Callable[[Change], object]" = lambda change: None,
 ) -> Job[bool]:
     """Make the zone that ``old`` describes what ``plan`` says; return whether anything had to be done.
 
@@ -90,6 +91,8 @@ def updating(
     back. The caller holds the zone's lock, has recovered earlier work and seen that no process lives in
     the zone. Raises ConflictError or BusyError before anything is touched, ApplyError when all is undone.
     """
+    from partialroot.zone.change import Change
+
     refuse_foreign_mounts(site, old)
     with _hidden_shown(plan, site, old):
         change = Change(plan, site, request, None if config is None else dump_config(config), old)
@@ -100,13 +103,13 @@ def updating(
     return _mount(site, change.binds) or is_needed
 
 
-def roll_back(site: Site, old: Receipt, tell: Callable[[Change], object] = lambda change: None) -> None:
+def roll_back(site: Site, old: Receipt, tell: "Callable[[Change], object]" = lambda change: None) -> None:
     """Do :func:`rolling_back` alone."""
     batch.run(site.store, rolling_back(site, old, tell))
 
 
 def rolling_back(
-    site: Site, old: Receipt, tell: Callable[[Change], object] = lambda change: None
+    site: Site, old: Receipt, tell: "Callable[[Change], object]" = lambda change: None
 ) -> Job[None]:
     """Make the zone that ``old`` describes what it was before its last change; that can be undone likewise.
 
@@ -114,6 +117,8 @@ def rolling_back(
     lock, has recovered earlier work and seen that no process lives in the zone. Raises ConflictError or
     BusyError before anything is touched, ApplyError when all is undone.
     """
+    from partialroot.zone.rollback import Rollback, kept
+
     refuse_foreign_mounts(site, old)
     before = kept(site)
     with _hidden_shown(before.receipt, site, old):
@@ -229,6 +234,8 @@ class ZoneBuilder:
         site = self._site
         image = site.image(self._plan) if self._plan.golden else None
         if image:
+            from partialroot.zone import subvolumes
+
             self._copied = subvolumes.snapshot(self._plan, image.path, site.store, site.lost_owners, at, name)
         else:
             transaction.make_zonepath(at, name)
