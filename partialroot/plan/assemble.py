@@ -28,14 +28,17 @@ def assemble(
         assembly.choose(path, node)
     for one in made:
         assembly.make(one)
-    for path in list(assembly.entries):
+    firsts: dict[str, RootPath] = {}
+    for path in assembly.entries:
+        firsts.setdefault(path.rpartition("/")[0], path)
+    for path in firsts.values():  # what else is in their directories has the same parents
         assembly.add_parents(path)
     for item in private:
         assembly.make_private(canonical(draft, RootPath.parse(item.text)), Reason("private", item.where))
     for path in always:
         assembly.add_directory(path, Reason("mount point", "platform.xml"))
     assembly.entries.pop(ROOT, None)
-    return tuple(assembly.entries[path] for path in sorted(assembly.entries))
+    return tuple(assembly.entries[path] for path in sorted(assembly.entries, key=str))
 
 
 class _Assembly:

@@ -9,18 +9,18 @@ def entry_of(path: RootPath, node: Node, reasons: tuple[Reason, ...], tops: tupl
     """Return the entry of what the source has at ``path``."""
     is_file = node.type is FileType.FILE
     return Entry(
-        path=path,
-        type=node.type,
-        mode=node.mode,
-        uid=node.uid,
-        gid=node.gid,
-        layer=layer_of(path, tops),
-        reasons=reasons,
-        size=node.size if is_file else 0,
-        mtime_ns=node.mtime_ns,
-        target=node.target,
-        source=path if is_file else None,
-        node=node,
+        path,
+        node.type,
+        node.mode,
+        node.uid,
+        node.gid,
+        layer_of(path, tops),
+        reasons,
+        node.size if is_file else 0,
+        node.mtime_ns,
+        node.target,
+        path if is_file else None,
+        node,
     )
 
 
