@@ -143,4 +143,4 @@ def left_behind(zone: Zone) -> list[str]:
     files = ("/proc/self/mountinfo", "/proc/net/route")
     tables = [line for file in files for line in Path(file).read_text().splitlines()]
     named = [line for line in tables if bundle.identifier in line or bundle.device in line]
-    return cgroups + [str(place) for place in places if place.exists()] + named
+    return cgroups + [str(place) for place in places if os.path.lexists(place)] + named

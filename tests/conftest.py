@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,8 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the host's mounts alone from here on, and name our markers.
 
-    Commands keep their byte code, as installed ones do: to compile is most of the time of many.
+    Commands keep their byte code, as installed ones do: to compile is most of the time of many. And they can
+    be interrupted, as in a terminal: where these tests run in the background, interrupts are ignored.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     config.addinivalue_line("markers", "needs(*names): what the test needs of the machine (tests/needs.py)")
@@ -114,6 +117,7 @@ def source(scratch: Path) -> Path:
 @pytest.fixture(scope="session")
 def global_zone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic illumos global zone for all tests to read: see ``globalzone``; none may change it."""
+    require("root")
     place = tmp_path_factory.mktemp("illumos") / "root"
     return globalzone.build(place, extra=["TRIBsys-test-nvmetest", "/usr/bin/mdb"])
 

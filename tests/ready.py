@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from needs import lack
+from needs import lack, require
 from spaces import mounts_below
 from zones import REQUEST, site_at, whole_plan, with_actions
 
@@ -55,6 +55,7 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture
 def make_zone(source: Path, store: Path, scratch: Path) -> Make:
     """A function ``make_zone(name="zone", mount=False)`` that populates a zone from all of ``source``."""
+    require("root")  # its mount points are root's
 
     def make(name: str = "zone", *, mount: bool = False) -> Ready:
         site = site_at(store, scratch / name, mount=mount)

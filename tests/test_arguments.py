@@ -148,7 +148,6 @@ class Interrupt:
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where these tests run in the background
 sys.argv = ["partialroot", "doctor"]
 {start}
 """

@@ -78,6 +78,7 @@ def test_a_command_that_ends(out: Path, scratch: Path) -> None:
     check(out)
 
 
+@needs("root")
 def test_learning_again_changes_nothing(out: Path, scratch: Path) -> None:
     state, home = scratch / "state", scratch / "home"
     state.mkdir()

@@ -340,6 +340,7 @@ def test_walk_of_a_deep_tree(tmp_path: Path) -> None:
     assert sum(1 for _ in Tree(tmp_path).walk(ROOT)) == 601
 
 
+@needs("root")
 def test_a_walk_sees_all_that_scandir_sees() -> None:
     waiting, seen = ["/usr/share"], {"/usr/share"}
     while waiting:
