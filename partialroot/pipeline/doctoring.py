@@ -8,9 +8,10 @@ from typing import NamedTuple
 from partialroot.errors import PartialRootError
 from partialroot.host import local
 from partialroot.pipeline.planning import BRAND_CONFIG, make_selection
-from partialroot.pipeline.sources import Options, open_tree, platform_name
+from partialroot.pipeline.sources import Options, platform_name
 from partialroot.plan.facts import HostFacts
 from partialroot.source.packages import open_packages
+from partialroot.source.tree import Tree
 from partialroot.zone.store import check_store
 
 _SAMPLE = "base"  # the profile whose files are linked and cloned for a try
@@ -33,9 +34,9 @@ def examine(options: Options, zonepaths: Sequence[str]) -> tuple[Check, ...]:
     Nothing is left of any trial. Raises StoreError for a store that cannot be trusted.
     """
     check_store(options.store)
-    selection = make_selection(options, (_SAMPLE,))[0]
+    selection, tree = make_selection(options, (_SAMPLE,))
     facts = local.probe(selection, options.store, [Path(one) for one in zonepaths])
-    return (*_rights(facts), *_places(facts), _packages(options), *_running(options), *_learning())
+    return (*_rights(facts), *_places(facts), _packages(options, tree), *_running(tree), *_learning())
 
 
 def _rights(facts: HostFacts) -> Iterator[Check]:
@@ -73,8 +74,7 @@ def _reflinks(what: str, clones: Mapping[str, str]) -> Check:
     )
 
 
-def _packages(options: Options) -> Check:
-    tree = open_tree(options)
+def _packages(options: Options, tree: Tree) -> Check:
     packages = open_packages(tree)
     count = len(packages.installed())
     about = (
@@ -84,9 +84,9 @@ def _packages(options: Options) -> Check:
     return Check("packages", count > 0, about if count else "no database is known", "" if count else remedy)
 
 
-def _running(options: Options) -> Iterator[Check]:
+def _running(tree: Tree) -> Iterator[Check]:
     if local.is_illumos():
-        is_there = open_tree(options).resolve(BRAND_CONFIG).node is not None
+        is_there = tree.resolve(BRAND_CONFIG).node is not None
         yield Check("brand", is_there, str(BRAND_CONFIG), "" if is_there else "scripts/install-brand")
         return
     from partialroot.host.linux import network
