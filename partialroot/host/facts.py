@@ -256,10 +256,11 @@ def _link_max(directory: Path, mounts: MountTable) -> int:
 
 def _free(directories: Sequence[Path]) -> tuple[int, int]:
     """Return the free bytes and inodes for each of some directories, if all of them use the same."""
-    users = Counter(_device(str(directory)) for directory in directories)
+    devices = {directory: _device(str(directory)) for directory in directories}  # each asked once: it may go
+    users = Counter(devices[directory] for directory in directories)
     free = []
-    for directory in directories:
-        system, count = os.statvfs(directory), users[_device(str(directory))]
+    for directory, device in devices.items():
+        system, count = os.statvfs(directory), users[device]
         inodes = system.f_favail if system.f_files else sys.maxsize  # btrfs counts none
         free.append((system.f_bavail * system.f_frsize // count, inodes // count))
     return min(one[0] for one in free), min(one[1] for one in free)
