@@ -12,7 +12,7 @@ from partialroot.errors import BusyError
 from partialroot.paths import RootPath
 from partialroot.zone import journal
 from partialroot.zone.journal import Binds, Intent, Stamp, Step, Touched
-from partialroot.zone.store import Store
+from partialroot.zone.store import Store, zone_key
 
 letters = st.sampled_from(["a", "..", "\n", "\udce9", "\u20ac", '"'])
 names = st.lists(letters, min_size=1, max_size=3).map("".join).filter(lambda name: name != "..")
@@ -103,3 +103,26 @@ def test_in_the_store(tmp_path: Path) -> None:
     journal.erase(store, [zonepath])
     journal.erase(store, [zonepath])
     assert journal.all_intents(store) == ()
+
+
+def test_of_a_batch_each_zone_has_a_name_of_one_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    batch = [EXAMPLE._replace(zonepath=f"/zones/{number}") for number in range(3)]
+    journal.write(store, batch)
+    assert {file.stat().st_nlink for file in (tmp_path / "store/journal").iterdir()} == {3}
+    assert [journal.read(store, intent.place) for intent in batch] == batch
+    journal.erase(store, [batch[0].place])
+    assert journal.read(store, batch[0].place) is None
+    assert sorted(journal.all_intents(store)) == batch[1:]
+    again = batch[0]._replace(verb="remove")
+    journal.write(store, [again])
+    assert sorted(journal.all_intents(store)) == sorted([again, *batch[1:]])
+
+
+def test_a_journal_of_another_zone_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    journal.write(store, [EXAMPLE])
+    place = tmp_path / "store/journal"
+    (place / zone_key(EXAMPLE.place)).rename(place / zone_key(Path("/zones/other")))
+    with pytest.raises(BusyError, match="another zone's"):
+        journal.read(store, Path("/zones/other"))

@@ -5,7 +5,7 @@
     STORE/images/DIGEST/    images, unless the source's files are on another mount
     STORE/zones/KEY         the register: one small file per zone
     STORE/locks/NAME        flock(2)ed, with the owner's process id in it
-    STORE/journal/KEY       what a populate, refresh or remove under way is about to do
+    STORE/journal/KEY       what a populate, refresh or remove under way is about to do; of a batch, one file
     STORE/memory            what earlier runs found out about files (source.memory)
     STORE/views/NAME        illumos: where a command sees a source without what is mounted over its files
     STORE/previous/KEY/     what a zone was before its last change (module previous)
