@@ -117,7 +117,6 @@ def source(scratch: Path) -> Path:
 @pytest.fixture(scope="session")
 def global_zone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic illumos global zone for all tests to read: see ``globalzone``; none may change it."""
-    require("root")
     place = tmp_path_factory.mktemp("illumos") / "root"
     return globalzone.build(place, extra=["TRIBsys-test-nvmetest", "/usr/bin/mdb"])
 

@@ -68,7 +68,7 @@ def build(root: Path, *, small: bool = True, extra: Iterable[str] = ()) -> Path:
     """Make a global zone at ``root``, which must not exist, and return it.
 
     ``extra`` are names of further packages, or globs of paths (``/usr/lib/mdb/*``), for a small one. Without
-    root the owners are those of the caller.
+    root the owners are those of the caller, who may write every directory.
     """
     chosen = _chosen(extra) if small else list(rows())
     root.mkdir(mode=0o755)
@@ -117,7 +117,7 @@ def _make(root: Path, row: Row, owners: zone_files.Owners) -> tuple[os.stat_resu
     if row.kind == "d":
         os.mkdir(place)
         owners.give(place, row.owner, row.group)
-        os.chmod(place, row.mode)
+        os.chmod(place, row.mode if os.geteuid() == 0 else row.mode | 0o200)
         return None, b""
     data = zone_files.content(row.path, row.mode)
     return zone_files.write(place, data, row.mode, owners, row.owner, row.group), data

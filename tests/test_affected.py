@@ -10,6 +10,7 @@ import pytest
 from accounted import Place
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import needs
 from test_receipt import NAMES, record
 
 from partialroot.accounting.holding import Asked, at_path, of_package
@@ -37,6 +38,7 @@ def said(place: Place, *words: str) -> dict[str, tuple[str, str]]:
     return {zone: (one["version"], one["state"]) for (zone, _), one in asked(place, *words).items()}
 
 
+@needs("root")
 def test_a_package_with_its_files(place: Place) -> None:
     place.populate("a", "b")
     rows = asked(place, "data", "libx1@1:5-1")
@@ -47,6 +49,7 @@ def test_a_package_with_its_files(place: Place) -> None:
     assert (row["package"], row["version"], row["state"], row["because"]) == ("data", "7", "current", [])
 
 
+@needs("root")
 def test_files_of_both_layers(place: Place) -> None:
     place.populate("a")
     row = asked(place, "tool")["a", "tool"]
@@ -64,12 +67,14 @@ def test_files_of_both_layers(place: Place) -> None:
         ("/usr/share/ours", "write", None),
     ],
 )
+@needs("root")
 def test_a_path(place: Place, path: str, method: str, package: str | None) -> None:
     place.populate("a")
     row = asked(place, path)["a", path]
     assert (row["paths"], row["methods"], row["package"]) == ([path], {method: 1}, package)
 
 
+@needs("root")
 def test_a_path_is_followed_as_the_zone_sees_it(place: Place) -> None:
     (place.source / "bin").symlink_to("usr/bin")
     (place.source / "usr/bin/alias").symlink_to("../lib/libx.so.1")
@@ -108,6 +113,7 @@ def test_an_upgrade_leaves_zones_behind_until_they_are_populated_again(place: Pl
     assert said(place, "data") == dict.fromkeys("ab", ("7", "current"))
 
 
+@needs("root")
 def test_an_upgrade_that_changes_no_file_of_the_zone(place: Place) -> None:
     """Both zones have one image, but not of one version."""
     (a,) = place.populate("a")
@@ -132,6 +138,7 @@ def test_a_source_that_is_gone_cannot_be_asked(place: Place) -> None:
     assert said(place, "tool@1.0-1") == {"a": ("1.0-1", "unknown")}
 
 
+@needs("root")
 def test_since_when(place: Place) -> None:
     before = time.time() - 1
     (zone,) = place.populate("a")
@@ -158,6 +165,7 @@ def test_nobody_is_an_answer(place: Place) -> None:
     assert place.run("affected", "/no/where", "-q").err == ""
 
 
+@needs("root")
 def test_a_report_for_people(place: Place) -> None:
     (zone,) = place.populate("a")
     lines = place.run("affected", "tool", "/etc/motd").out.splitlines()
@@ -183,6 +191,7 @@ def test_a_zone_that_cannot_be_asked_is_told_and_the_others_go_on(place: Place) 
     assert document["error"]["kind"] == document["unread"][0]["error"]["kind"] == "no-receipt"
 
 
+@needs("root")
 def test_what_zones_share_is_looked_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.populate("a", "b", "c")
     read: list[Path] = []

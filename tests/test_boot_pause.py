@@ -97,6 +97,7 @@ def test_it_goes_on_waiting_after_an_interruption(pause: "subprocess.Popen[bytes
 
 
 @native
+@needs("root")
 def test_it_leaves_orphans_to_the_kernel(pause: "subprocess.Popen[bytes]") -> None:
     status = dict(line.split(":\t") for line in Path(f"/proc/{pause.pid}/status").read_text().splitlines())
     assert int(status["SigIgn"], 16) == 1 << (signal.SIGCHLD - 1)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needs import needs
 from sources import write
 
 from partialroot.errors import ProfileError
@@ -98,6 +99,7 @@ OTHERS: tuple[dict[str, str], ...] = ({}, {"port": "9001"}, {"port": "9002", "na
 
 
 @pytest.mark.parametrize("what", [*VARIED, *ANEW])
+@needs("root")
 def test_a_plan_from_another_is_as_one_made_anew(planning: Planning, what: str) -> None:
     profile = (VARIED | ANEW)[what]
     together = planning.plans(profile, *OTHERS)

@@ -250,6 +250,7 @@ def replaced_by_its_like(path: Path) -> None:
         removed,
     ],
 )
+@needs("root")
 def test_a_source_that_changes_is_an_error_and_leaves_nothing(
     plan: Plan, store: Path, name: str, change: object
 ) -> None:
@@ -402,6 +403,7 @@ def test_it_goes_with_the_last_zone(plan: Plan, store: Path, scratch: Path) -> N
     assert os.listdir(plan.image_home) == []
 
 
+@needs("root")
 def test_one_in_the_register_stays(plan: Plan, store: Path, scratch: Path) -> None:
     path = built(plan, store)
     made = apply.create(plan, site_at(store, scratch / "zone", mount=False), REQUEST, {})

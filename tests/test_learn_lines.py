@@ -176,6 +176,7 @@ NAMES = st.text(
 
 
 @given(st.sets(NAMES.filter(lambda name: name not in (".", "..")), min_size=1, max_size=12))
+@pytest.mark.needs("root")
 def test_every_file_is_brought_by_a_line(tmp_path_factory: pytest.TempPathFactory, names: set[str]) -> None:
     """Whatever files are called: the lines can be written, read again, and match what was used."""
     root = tmp_path_factory.mktemp("root")

@@ -13,6 +13,7 @@ import pytest
 from accounted import Place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from needs import needs
 from packageurl import PackageURL
 from test_receipt import NAMES, a_receipt
 
@@ -105,6 +106,7 @@ def test_every_file_of_the_zone_is_there_with_its_checksum(place: Place, bom: Bo
     assert told.keys() > {"/usr/bin/tool", "/etc/motd", "/usr/share/ours"}
 
 
+@needs("root")
 def test_a_file_says_which_package_it_is_of_and_how_it_came(bom: Bom) -> None:
     assert said(files(bom)["/usr/bin/tool"]) == {
         "file:layer": "shared",
@@ -148,6 +150,7 @@ def test_packages_have_what_the_database_says(bom: Bom) -> None:
     assert "licenses" not in packages(bom)["data"]
 
 
+@needs("root")
 def test_the_zone_itself(place: Place, bom: Bom) -> None:
     about = bom["metadata"]
     assert about["component"]["name"] == str(place.top / "zone")
@@ -275,6 +278,7 @@ def test_a_root_that_is_not_there_is_told_as_it_was_recorded(lived_in: tuple[Pla
     assert judged(done.out) == before
 
 
+@needs("root")
 def test_an_image_that_was_damaged_is_told_so(lived_in: tuple[Place, Path]) -> None:
     place, zone = lived_in
     (zone / "image/usr/bin/tool").resolve().write_text("changed through the link")

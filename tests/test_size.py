@@ -238,6 +238,7 @@ def test_sizes_are_those_on_disk(place: Place) -> None:
     assert size["bytes"] == size["shared_bytes"] + size["private_bytes"]
 
 
+@needs("root")
 def test_sizes_by_line_root_and_package(place: Place) -> None:
     (zone,) = place.populate("a")
     size = size_of(place, zone)
