@@ -3,12 +3,15 @@
 import globalzone
 import lived_in
 import pytest
+from needs import needs
 
 from partialroot.model import FileType
 from partialroot.paths import RootPath
 from partialroot.source.packages import Packages, open_packages, pristine
 from partialroot.source.secrets import is_closed, secret_reason
 from partialroot.source.tree import Tree
+
+pytestmark = needs("root")  # it edits files that only root may write
 
 PUBLIC = {"/etc/defaultrouter", "/etc/resolv.conf", "/var/adm/messages"}
 
