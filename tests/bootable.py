@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,8 @@ class Zone:
     def configure(self, script: str, *, setuid: bool = False, **settings: Any) -> dict[str, Any]:
         """Write the configuration of a zone that starts a shell script, and return it."""
         start = Start("test", ("/bin/sh", "-c", script), setuid=setuid)
-        return self.write(
-            bundle_config(ZoneSettings(start, **settings), host_name(self.path), (USR,), MACHINE)
-        )
+        config = bundle_config(ZoneSettings(start, **settings), host_name(self.path), (USR,), MACHINE)
+        return self.write(deepcopy(dict(config)))  # zones share parts of it, and a test may change it
 
     def write(self, config: dict[str, Any]) -> dict[str, Any]:
         """Write a configuration, and return it."""

@@ -47,6 +47,11 @@ def in_child(prepare: Callable[[], None], work: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return]
 
 
+def children() -> set[int]:
+    """Return our children, with the dead that nobody waited for; some may be of other tests."""
+    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+
+
 @contextmanager
 def beside(prepare: Callable[[], None], work: Callable[[], object]) -> Iterator[int]:
     """Let ``work`` run in a forked child once it did ``prepare``; give its pid, and kill it at the end."""

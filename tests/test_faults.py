@@ -207,7 +207,7 @@ def planned(tmp_path: Path, mounted: Callable[..., Path]) -> Iterator[Planned]:
     warm_up()
     place = Place(mounted(tmp_path, "-o", "mode=0755"), "populate")
     place.prepare()
-    (place.source / "etc/big").write_bytes(bytes(range(256)) * 4096)
+    (place.source / "etc/big").write_bytes(bytes(range(256)) * 8192)  # too large to be kept for all zones
     (place.top / "old.toml").write_text('files = ["/usr/bin/tool", "/etc/big"]\n')
     for _ in range(2):  # the first makes the store too
         points = run(*place.words).points

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from children import children
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,11 +24,6 @@ def nobody_stays() -> Iterator[None]:
     before = children()
     yield
     assert children() <= before
-
-
-def children() -> set[int]:
-    """Return our children, with the dead that nobody waited for; some may be of other tests."""
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
 def squares(items: Sequence[int]) -> list[int]:

@@ -5,7 +5,7 @@ directory, so a crash of ours, of the runtime or of the machine leaves nothing t
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL
@@ -111,7 +111,7 @@ def why_not(runtime: Runtime) -> PartialRootError | None:
     return None
 
 
-def _trial(zonepath: Path) -> oci.Json:
+def _trial(zonepath: Path) -> Mapping[str, object]:
     """Make a zone that only waits, and return its configuration."""
     from json import dumps
 

@@ -6,7 +6,7 @@ Field names and meanings: the OCI runtime specification, config.md and config-li
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -59,7 +59,9 @@ CLONE_NEWUSER = 0x10000000
 EPERM, ENOSYS = 1, 38
 
 
-def bundle_config(settings: ZoneSettings, hostname: str, tops: Sequence[RootPath], machine: str) -> Json:
+def bundle_config(
+    settings: ZoneSettings, hostname: str, tops: Sequence[RootPath], machine: str
+) -> Mapping[str, object]:
     """Return the content of ``config.json`` for a zone with these shared ``tops``.
 
     ``machine`` is what uname(2) calls the processor. Paths are relative to the bundle, so nothing but the
