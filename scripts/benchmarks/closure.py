@@ -112,7 +112,14 @@ def private_place(ground: Ground) -> Path:
 
 PAX_UTILS, JAILKIT = ("lddtree", "pax-utils"), ("jk_cp", "jailkit")
 ROWS = {
-    "closure-cold": Row(closure_cold, "x", at_least=50, needs=PAX_UTILS),
+    "closure-cold": Row(
+        closure_cold,
+        "x",
+        at_least=50,
+        needs=PAX_UTILS,
+        bound="a third of the time looks in the lists of packages for who would supply a program that scripts"
+        " name and this machine has not.",
+    ),
     "closure-warm": Row(closure_warm, "x", at_least=75, needs=PAX_UTILS),
     "closure-one": Row(closure_one, "x", at_most=0.5, needs=JAILKIT),
 }

@@ -105,7 +105,8 @@ class Ground:
 class Row(NamedTuple):
     """What is measured, and from where on it is good: at least, or at most.
 
-    ``needs`` is a program that must be there, and the package that has it.
+    ``needs`` is a program that must be there, and the package that has it. ``bound`` says what keeps a row
+    that is missed from its target, as profiles showed.
     """
 
     measure: Callable[[Ground], Measured]
@@ -113,6 +114,7 @@ class Row(NamedTuple):
     at_least: float | None = None
     at_most: float | None = None
     needs: tuple[str, str] | None = None
+    bound: str = ""
 
     @property
     def target(self) -> str:

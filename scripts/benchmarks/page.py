@@ -34,7 +34,7 @@ whole processes, with the journal, the syncs and the checks of the image that th
 | row | measured | target | | what, and the spread |
 | --- | ---: | ---: | --- | --- |
 {rows}
-
+{bounds}
 ## One zone of the profile `node`: {files} files and symlinks
 
 How many times longer than ours a peer takes for a root with the same files. Below 1 it is quicker than a
@@ -72,6 +72,7 @@ def write(directory: Path, ground: Ground, where: str, results: Mapping[str, tup
         where=where,
         pairs=ground.pairs,
         rows="\n".join(_row_line(name, *result) for name, result in results.items()),
+        bounds="".join(_bound_line(name, *result) for name, result in results.items()),
         files=len(ground.listed),
         peers="\n".join(lines),
     )
@@ -82,6 +83,10 @@ def write(directory: Path, ground: Ground, where: str, results: Mapping[str, tup
 def _row_line(name: str, row: Row, measured: Measured) -> str:
     verdict = "" if row.ok(measured.value) else "**missed**"
     return f"| {name} | {measured.value:.3g} {row.unit} | {row.target} | {verdict} | {measured.detail} |"
+
+
+def _bound_line(name: str, row: Row, measured: Measured) -> str:
+    return "" if row.ok(measured.value) or not row.bound else f"\n* {name}: {row.bound}\n"
 
 
 def _peer_line(ground: Ground, name: str, peer: peers.Peer) -> str:
