@@ -121,5 +121,11 @@ ROWS = {
         " name and this machine has not.",
     ),
     "closure-warm": Row(closure_warm, "x", at_least=75, needs=PAX_UTILS),
-    "closure-one": Row(closure_one, "x", at_most=0.5, needs=JAILKIT),
+    "closure-one": Row(
+        closure_one,
+        "x",
+        at_most=0.5,
+        needs=JAILKIT,
+        bound="two thirds of ours is Python's start and its imports.",
+    ),
 }
