@@ -277,12 +277,13 @@ def test_an_interrupt_leaves_nothing_half_done(ground: Ground) -> None:
     half_done = [zone for zone in there if not (zone / "receipt.json").exists()]
     assert [zone for zone in half_done if not is_under_way(ground.store, zone)] == []
     for zone in half_done:
-        assert partialroot("remove", zone, *ground.options).code == 0
+        partialroot("remove", zone, *ground.options)
         assert not zone.exists()
+        there.remove(zone)
     check_clean(ground)
     done = partialroot("status", "--all", *ground.options, "--json", code=None).document
     assert {zone["state"] for zone in done["zones"]} <= {"current"}
-    assert sorted(Path(zone["zonepath"]).name for zone in done["zones"]) == sorted(there)
+    assert sorted(Path(zone["zonepath"]) for zone in done["zones"]) == sorted(there)
 
 
 def resident(file: Path) -> int:
