@@ -12,6 +12,7 @@ from pathlib import Path
 from partialroot.host.illumos import goldens
 from partialroot.host.illumos.datasets import Datasets
 from partialroot.zone import fs
+from partialroot.zone.dirs import opened
 from partialroot.zone.golden import LOST, RECORDS, Fill, Notes
 from partialroot.zone.pruning import Image
 from partialroot.zone.removal import remove
@@ -53,11 +54,8 @@ class Clones:
             root = fs.open_directory(where)
             try:
                 fs.make_own_directory(root, _NOTES)
-                notes = os.open(_NOTES, fs.DIRECTORY, dir_fd=root)
-                try:
+                with opened(_NOTES, root) as notes:
                     fill(root, notes, where)
-                finally:
-                    os.close(notes)
             finally:
                 os.close(root)
         self._goldens.finish(key)
@@ -72,11 +70,8 @@ class Clones:
         root = fs.open_directory(where)
         try:
             before = os.fstat(root)
-            notes = os.open(_NOTES, fs.DIRECTORY, dir_fd=root)
-            try:
+            with opened(_NOTES, root) as notes:
                 records, lost = fs.read(notes, RECORDS) or b"", fs.read(notes, LOST) or b""
-            finally:
-                os.close(notes)
             remove(root, _NOTES)
             meta = (before.st_mode & 0o7777, before.st_uid, before.st_gid, before.st_mtime_ns)
             fs.mend_meta(root, *meta, str(where))

@@ -17,6 +17,7 @@ from pathlib import Path
 from partialroot.model import Action, Plan
 from partialroot.plan.cloned import common
 from partialroot.zone import fs, golden
+from partialroot.zone.dirs import opened
 from partialroot.zone.golden import LOST, RECORDS, Built, Fill, Notes
 from partialroot.zone.removal import remove
 from partialroot.zone.site import ROOT, ROOT_MODE
@@ -70,11 +71,8 @@ class Subvolumes:
         try:
             remove(top, name + _FRESH)
             fs.make_own_directory(top, name + _FRESH)
-            new = os.open(name + _FRESH, fs.DIRECTORY, dir_fd=top)
-            try:
+            with opened(name + _FRESH, top) as new:
                 _build(new, self._image / (name + _FRESH), fill)
-            finally:
-                os.close(new)
             fs.rename(top, name + _FRESH, top, name)
         finally:
             os.close(top)
@@ -104,9 +102,6 @@ def _build(new: int, place: Path, fill: Fill) -> None:
     fs.make_subvolume(new, _ZONE, PRIVATE_MODE)
     fs.make_own_directory(new, above)
     fs.make_own_directory(new, f"{above}/{ROOT}", ROOT_MODE)
-    root = os.open(f"{above}/{ROOT}", fs.DIRECTORY, dir_fd=new)
-    try:
+    with opened(f"{above}/{ROOT}", new) as root:
         fill(root, new, place / above / ROOT)
-    finally:
-        os.close(root)
     fs.sync_all(new, "golden layer")
