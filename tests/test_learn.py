@@ -252,14 +252,28 @@ def test_a_command_that_goes_into_the_background_is_told_of(out: Path, scratch: 
 
 
 def test_an_interrupt_ends_the_run_and_it_is_learned(out: Path, scratch: Path) -> None:
+    """The probe tells when it is exercised: before that, an interrupt is one of the command itself."""
     mark = f"1000.{os.getpid()}1"
     app = script(scratch / "run", f"cat /etc/services >/dev/null; sleep {mark}\n")
-    words = [sys.executable, "-m", "partialroot", "learn", "--out", str(out), "--", str(app)]
+    asked = scratch / "asked"
+    probe = f"sh -c ': >{asked}; exit 1'"
+    words = [
+        sys.executable,
+        "-m",
+        "partialroot",
+        "learn",
+        "--out",
+        str(out),
+        "--probe",
+        probe,
+        "--",
+        str(app),
+    ]
     process = subprocess.Popen(
         words, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}, stdout=subprocess.DEVNULL
     )
     end = time.monotonic() + 20
-    while not running(mark) and time.monotonic() < end:
+    while not (running(mark) and asked.exists()) and time.monotonic() < end:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0 and not running(mark)

@@ -139,21 +139,26 @@ mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" none "$1/root
 mount -t proc none "$1/root/proc"
 mount --rbind /sys "$1/root/sys"
 mount --rbind /dev "$1/root/dev"
+mount --bind "$1/run" "$1/root/run"
 shift; exec "$@"
 """
 
 
 @needs("root", "overlay", "ext4", "runc")
 def test_on_an_overlay(run: Run, loop_fs: LoopFs) -> None:
-    """The overlay's upper directory shows all that was written: nothing new may be left there."""
+    """The overlay's upper directory shows all that was written: nothing new may be left there.
+
+    It has a /run of its own: in the system's, others make and remove at the same time.
+    """
     top = loop_fs("ext4", "2G")
-    for name in ("upper", "work", "root"):
+    for name in ("upper", "work", "root", "run"):
         (top / name).mkdir()
     own_mounts = ("unshare", "-m", "--propagation", "private", "sh", "-ec", OVERLAY, "sh", top)
     said(run(*own_mounts, "chroot", top / "root"), *SERVED)
     upper = top / "upper"
     written = [path.relative_to(upper) for path in upper.rglob("*")]
     assert not [path for path in written if not (Path("/", path).is_dir() and (upper / path).is_dir())]
+    assert not (top / "run/partialroot").exists()
 
 
 @needs("root", "mount", "runc", "veth")
