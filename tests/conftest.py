@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import globalzone
 import pytest
+from hypothesis import HealthCheck, settings
 from needs import lack, report, require
 from sources import small_source
-from spaces import LoopFs, mount_point, mounts_below, own_mount_namespace
+from spaces import LoopFs, mount_point, mounts_below, own_mount_namespace, own_network
 
 if TYPE_CHECKING:
     from branded import Branded
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 SIZES = {"ext4": "128M", "btrfs": "256M", "xfs": "320M"}
 HOMES = ("/var/tmp", "/var/lib", "/srv", "/opt", "/")
 
+# The same examples in every run, however slow the machine; ``--hypothesis-profile=default`` draws new ones.
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--strict-needs``: a test that is skipped is a failure (``scripts/test --strict``)."""
@@ -30,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave the host's mounts alone from here on, and name our markers.
+    """Leave the host's mounts and network alone from here on, and name our markers.
 
     Commands keep their byte code, as installed ones do: to compile is most of the time of many. And they can
     be interrupted, as in a terminal: where these tests run in the background, interrupts are ignored.
@@ -41,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*names): what the test needs of the machine (tests/needs.py)")
     if not lack("mount"):
         own_mount_namespace()
+    if not lack("veth"):
+        own_network()
 
 
 def pytest_report_header() -> list[str]:
