@@ -1,12 +1,18 @@
-"""Mount namespaces and mounts, for tests."""
+"""Namespaces of mounts and of the network, and mounts, for tests."""
 
 import ctypes
 import os
+import struct
 from collections.abc import Callable
+from fcntl import ioctl
 from pathlib import Path
+from socket import if_nameindex, socket
 
-CLONE_NEWNS = 0x20000
+CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # linux/sockios.h, linux/if.h
+
+_outside: int | None = None  # the network that own_network() has left
 
 LoopFs = Callable[..., Path]
 """What the fixture ``loop_fs`` gives: (kind, size="", options="") -> the top of a new file system."""
@@ -24,6 +30,30 @@ def own_mount_namespace() -> None:
     ):
         if failed:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def own_network() -> None:
+    """Give this process (and all it starts) a network of its own, of which it has the loopback device.
+
+    Tests that run at the same time use the same ports and addresses. Raises OSError if it may not.
+    """
+    global _outside
+    libc = ctypes.CDLL(None, use_errno=True)
+    _outside = os.open("/proc/self/ns/net", os.O_RDONLY)
+    if libc.unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    with socket() as any_socket:
+        ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", IFF_UP))
+
+
+def outside() -> tuple[str, ...]:
+    """Return what stands before a command that is to run in the network the tests were started in."""
+    return () if _outside is None else ("nsenter", f"--net=/proc/{os.getpid()}/fd/{_outside}")
+
+
+def network_devices() -> set[str]:
+    """Return the names of this network's devices: /sys has those of the network it was mounted in."""
+    return {name for _, name in if_nameindex()}
 
 
 def mount_point(place: str) -> str:
