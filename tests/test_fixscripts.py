@@ -175,6 +175,11 @@ def test_scripts_find_the_files_beside_them(tree: Tree, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "mvi") == ["wipe.sh"] or os.geteuid() != 0
 
 
+def test_that_they_cannot_be_confined_is_not_said_of_a_script(tree: Tree, tmp_path: Path) -> None:
+    with pytest.raises(ConflictError, match="could not be confined"):
+        run(tree, "true", directory=tmp_path / "gone")
+
+
 def test_source_host_and_network_are_out_of_reach(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
     script = f"""

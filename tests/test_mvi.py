@@ -13,7 +13,7 @@ import zmvix
 from command import partialroot
 from needs import needs
 
-from partialroot.errors import ProfileError
+from partialroot.errors import ConflictError, ProfileError
 from partialroot.model import Entry, FileType, Item, Profile, Selection, ZoneSettings
 from partialroot.paths import RootPath
 from partialroot.pipeline.fixing import fix
@@ -199,6 +199,28 @@ def test_the_order_of_the_command_line_is_that_of_the_scripts(source: Source, tm
         assert (entries["/etc/order"].text or b"").decode().split() == names
         rc = (entries["/etc/mvi.rc"].text or b"").decode()
         assert rc.index(f"/etc/mvi-{names[0]}.rc") < rc.index(f"/etc/mvi-{names[1]}.rc")
+
+
+@needs("ksh", "userns")
+def test_a_checkout_may_be_named_from_where_one_is(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mvi_checkout.make(tmp_path / "mvi", **{"x-fix.sh": "cp $MVI_DIR/x-fix.sh etc/copied\n"})
+    monkeypatch.chdir(tmp_path)
+    entries = {str(entry.path): entry for entry in Source(source.zone, Path("mvi")).select("x").entries}
+    assert entries["/etc/copied"].text == b"cp $MVI_DIR/x-fix.sh etc/copied\n"
+
+
+@needs("ksh", "userns")
+@pytest.mark.parametrize("script", ["rm -rf etc", "mv etc usr; ln -s usr/etc etc"])
+def test_without_a_directory_for_what_starts_it_there_is_no_zone(
+    script: str, source: Source, tmp_path: Path
+) -> None:
+    checkout = mvi_checkout.make(tmp_path / "mvi", **{"x-fix.sh": f"{script}\n"})
+    with pytest.raises(ConflictError) as caught:
+        Source(source.zone, checkout).select("x")
+    assert caught.value.path == "/etc"
+    assert "fix script" in str(caught.value.hint)
 
 
 @needs("ksh", "userns")

@@ -20,21 +20,23 @@ from partialroot.plan.fixes import EMPTY, Listing, Staged, is_placeholder
 _SECONDS = 600
 _LINES = 20  # of what the scripts say
 _DONE = 87  # what the shell exits with after the last script: none ended it
+_NOT_CONFINED = 86
 _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 # $1 a new root, $2 the stage, $3 the scripts, the rest directories that the scripts may read.
-_CONFINE = r"""
+_CONFINE = rf"""
 set -e
+trap 'exit {_NOT_CONFINED}' EXIT
 root=$1 stage=$2 scripts=$3
 shift 3
 mount -t tmpfs -o mode=755 none "$root"
 cd "$root"
 mkdir -p stage scripts old dev proc etc tmp
-show() {
+show() {{
     mkdir -p ".$2"
     mount --bind "$1" ".$2"
     mount -o remount,bind,ro ".$2" 2>/dev/null || [ "$(id -u)" != 0 ] || [ -n "$IN_USERNS" ]
-}
+}}
 for top in /usr /bin /sbin /lib /lib32 /lib64 /libx32 /etc/alternatives; do
     if [ -L $top ]; then ln -s "$(readlink $top)" .$top; elif [ -d $top ]; then show $top $top; fi
 done
@@ -148,8 +150,10 @@ class Stage:
         except subprocess.TimeoutExpired:
             raise ApplyError(f"the fix scripts did not end within {_SECONDS} seconds") from None
         said = done.stdout.decode("utf-8", "replace").splitlines()
+        last = said[-1].strip() if said else f"status {done.returncode}"
+        if done.returncode == _NOT_CONFINED:
+            raise ConflictError(f"the fix scripts could not be confined, and did not run: {last}")
         if done.returncode != _DONE:
-            last = said[-1] if said else f"status {done.returncode}"
             raise ConflictError(f"a fix script ended the shell, and those after it did not run: {last}")
         return tuple(said[:_LINES])
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from partialroot.closure import Closure, Wanted, closure
-from partialroot.errors import Missing
+from partialroot.errors import ConflictError, Missing
 from partialroot.model import Entry, FileType, Fragment, Reason, Selection, Start
 from partialroot.paths import RootPath
 from partialroot.plan.entries import entry_of, written
@@ -12,6 +12,7 @@ from partialroot.plan.literal import literal
 from partialroot.source.packages import Packages
 from partialroot.source.tree import Tree
 
+_ETC = RootPath("/etc")
 _RC = RootPath("/etc/mvi.rc")
 _PASSWD = RootPath("/etc/passwd")
 _BASH = RootPath("/usr/bin/bash")
@@ -70,6 +71,9 @@ def _sorted(entries: Mapping[RootPath, Entry]) -> tuple[Entry, ...]:
 def _with_start(selection: Selection, fragments: Sequence[Fragment], tree: Tree) -> Selection:
     """Write what zmvix.sh writes: the rc scripts, inittab, and shells in passwd that the zone has."""
     entries = {entry.path: entry for entry in selection.entries}
+    if _ETC not in entries or entries[_ETC].type is not FileType.DIR:
+        hint = "a list must bring it, and no fix script take it away"
+        raise ConflictError("is no directory in the zone, and holds what starts it", path=_ETC, hint=hint)
 
     def text(path: RootPath) -> str:
         entry = entries.get(path)

@@ -58,7 +58,7 @@ def read_profile(directory: Path, name: str, read: Callable[[Path], str]) -> Pro
     stem = "mvi" if base else name
     fragment = Fragment(
         name=name,
-        directory=str(directory),
+        directory=os.path.abspath(directory),
         packages=tuple(_packages(*text(".pkgs"))),
         directories=tuple(_paths(*text(".dirs", stem), _BASE_DIRECTORIES if base else ())),
         files=tuple(_paths(*text(".files", stem), _BASE_FILES if base else ())),
