@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*names): what the test needs of the machine (tests/needs.py)")
     if not lack("mount"):
         own_mount_namespace()
-    if not lack("veth"):
+    runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if runs_tests and not lack("veth"):
         own_network()
 
 

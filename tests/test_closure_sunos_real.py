@@ -9,6 +9,7 @@ import pytest
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
+from spaces import outside
 
 from partialroot.closure import Wanted, closure
 from partialroot.model import Reason
@@ -20,7 +21,7 @@ PROGRAM = RootPath("/opt/esbuild")
 
 def fetched(scratch: Path) -> str:
     """Let npm get esbuild for illumos into a directory; return why it does not, "" if it does."""
-    command = ["npm", "pack", "--silent", "--ignore-scripts", "@esbuild/sunos-x64@0.25"]
+    command = [*outside(), "npm", "pack", "--silent", "--ignore-scripts", "@esbuild/sunos-x64@0.25"]
     try:
         run = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:

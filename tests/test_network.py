@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
-from pathlib import Path
 
 import pytest
 from children import in_child, in_user_namespace
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from needs import needs
 from pyroute2 import IPRoute, NetNS
+from spaces import network_devices
 
 from partialroot.errors import BootError, ConflictError, PartialRootError, UsageError
 from partialroot.host.linux import network
@@ -125,7 +125,7 @@ class TestPair:
         address = network.attach(pid, device, "/zones/web", None)
         os.kill(pid, 9)
         network.detach(device)
-        assert not Path("/sys/class/net", device).exists()
+        assert device not in network_devices()
         assert not routes(address)
 
     def test_detach_takes_it_away_where_the_namespace_lives_on(
@@ -133,7 +133,7 @@ class TestPair:
     ) -> None:
         network.attach(make_namespace(), device, "/zones/web", None)
         network.detach(device)
-        assert not Path("/sys/class/net", device).exists()
+        assert device not in network_devices()
 
     def test_a_zone_has_the_same_address_each_time_but_not_another_zone_s(
         self, make_namespace: Callable[[], int], device: str
@@ -158,7 +158,7 @@ class TestPair:
         try:
             with pytest.raises(ConflictError, match=r"10\.213\.7\.10 is in use"):
                 network.attach(make_namespace(), device, "/zones/web", taken)
-            assert not Path("/sys/class/net", device).exists()
+            assert device not in network_devices()
         finally:
             network.detach(f"{device}b")
             if whose == "the host's":
@@ -166,9 +166,9 @@ class TestPair:
                     host.addr("del", index=1, address=taken, prefixlen=32)
 
     def test_it_can_be_made_here(self) -> None:
-        before = set(os.listdir("/sys/class/net"))
+        before = network_devices()
         assert network.why_no_pair() == ""
-        assert set(os.listdir("/sys/class/net")) == before
+        assert network_devices() == before
 
 
 @needs("userns")
@@ -182,4 +182,4 @@ def test_a_zone_that_ended_meanwhile(device: str) -> None:
         ended.wait()
     with pytest.raises(BootError, match="cannot connect the zone to the network"):
         network.attach(ended.pid, device, "/zones/web", None)
-    assert not Path("/sys/class/net", device).exists()
+    assert device not in network_devices()
