@@ -14,16 +14,19 @@ from typing import Any
 
 import pytest
 from needs import require
+from spaces import network_devices
 
 from partialroot.host.linux.boot import Booted, boot
 from partialroot.host.linux.halt import halt
 from partialroot.host.linux.oci import bundle_config, host_name
 from partialroot.host.linux.pause import pause_program
+from partialroot.host.linux.processes import zone_processes
 from partialroot.model import PAUSE, Start, ZoneSettings
 from partialroot.paths import RootPath
 
 USR = RootPath("/usr")
 MACHINE = os.uname().machine
+PATIENCE = 120  # seconds: a machine may have other things to do
 SERVE = "busybox httpd -f -p 8000 -h /"
 DIRECTORIES = ("bin", "dev", "etc", "proc", "run", "srv", "sys", "usr")
 
@@ -65,7 +68,7 @@ class Zone:
 
 def telling(script: str) -> str:
     """Return a script that leaves in ``/srv/said`` what another prints, all at once, and then sleeps."""
-    return f"({script}) >/srv/part 2>&1; busybox mv /srv/part /srv/said; exec busybox sleep 60"
+    return f"({script}) >/srv/part 2>&1; busybox mv /srv/part /srv/said; exec busybox sleep 1000"
 
 
 @pytest.fixture
@@ -110,12 +113,13 @@ def _make(path: Path, victim: Path) -> Zone:
 
 
 def page(address: str | None, path: str) -> str:
-    """Return a page of the zone's server; it may take two seconds to listen."""
+    """Return a page of the zone's server, which may take a while to listen."""
     url = f"http://{address or '127.0.0.1'}:8000{path}"
-    end = time.monotonic() + 2
+    end = time.monotonic() + PATIENCE
     while True:
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with direct.open(url, timeout=PATIENCE) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError:
             raise
@@ -126,11 +130,26 @@ def page(address: str | None, path: str) -> str:
 
 
 def said(path: Path) -> str:
-    """Return the content of a file, once it is there; it may take two seconds."""
-    end = time.monotonic() + 2
-    while not path.exists() and time.monotonic() < end:
-        time.sleep(0.02)
+    """Return the content of a file, once it is there: whoever writes it renames it to that name."""
+    until(path.exists, str(path))
     return path.read_text()
+
+
+def until(is_so: Callable[[], object], what: str) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < end, f"it did not come about: {what}"
+        time.sleep(0.01)
+
+
+def until_it_runs(zone: Zone, command: str) -> None:
+    """Wait until the zone's only process is a command: a shell that becomes it has another name first."""
+
+    def commands() -> list[str]:
+        return [process.command for process in zone_processes(zone.root)]
+
+    until(lambda: commands() == [command], command)
 
 
 def left_behind(zone: Zone) -> list[str]:
@@ -138,9 +157,11 @@ def left_behind(zone: Zone) -> list[str]:
     from partialroot.host.linux.bundle import Bundle
 
     bundle = Bundle(zone.path)
-    cgroups = [str(path) for path in Path("/sys/fs/cgroup").rglob(bundle.identifier)]
-    places = [bundle.run, Path("/run/runc", bundle.identifier), Path("/sys/class/net", bundle.device)]
+    groups = os.walk("/sys/fs/cgroup")  # those of others come and go meanwhile
+    cgroups = [f"{top}/{bundle.identifier}" for top, names, _ in groups if bundle.identifier in names]
+    places = [bundle.run, Path("/run/runc", bundle.identifier)]
     files = ("/proc/self/mountinfo", "/proc/net/route")
     tables = [line for file in files for line in Path(file).read_text().splitlines()]
     named = [line for line in tables if bundle.identifier in line or bundle.device in line]
-    return cgroups + [str(place) for place in places if os.path.lexists(place)] + named
+    devices = sorted({bundle.device} & network_devices())
+    return cgroups + [str(place) for place in places if os.path.lexists(place)] + devices + named

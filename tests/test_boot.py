@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -11,15 +12,29 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
-from bootable import MACHINE, SERVE, USR, Zone, bootable, left_behind, make_bootable, page, said
+from bootable import (
+    MACHINE,
+    PATIENCE,
+    SERVE,
+    USR,
+    Zone,
+    bootable,
+    left_behind,
+    make_bootable,
+    page,
+    said,
+    until,
+    until_it_runs,
+)
 from children import in_child, in_user_namespace
 from needs import needs
 from treedump import dump
 
 from partialroot.errors import BootError, BusyError, ConflictError, UsageError
 from partialroot.host.linux import boot as module
-from partialroot.host.linux import network
-from partialroot.host.linux.boot import attend, boot
+from partialroot.host.linux import bundle, network
+from partialroot.host.linux import halt as halting
+from partialroot.host.linux.boot import Booted, attend, boot
 from partialroot.host.linux.halt import halt
 from partialroot.host.linux.oci import bundle_config, host_name
 from partialroot.host.linux.processes import zone_processes
@@ -33,6 +48,28 @@ NO_VETH = "this kernel has no virtual Ethernet devices"
 
 def words(zone: Zone) -> list[str]:
     return [process.command for process in zone_processes(zone.root)]
+
+
+class Clock:
+    """The time that halting a zone takes as far as it waits: however slow the machine is, it is the same."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(halting, "monotonic", made.monotonic)
+    monkeypatch.setattr(halting, "sleep", made.sleep)
+    return made
 
 
 @contextmanager
@@ -90,22 +127,22 @@ class TestRunc:
         assert halt(bootable.path) is False
 
     def test_a_zone_that_runs_is_not_booted_again(self, bootable: Zone) -> None:
-        bootable.boot("busybox sleep 60")
-        before = words(bootable)
+        bootable.boot("exec busybox sleep 1000")
+        until_it_runs(bootable, "busybox sleep 1000")
         with pytest.raises(BusyError, match="the zone runs already"):
             boot(bootable.path)
-        assert words(bootable) == before
+        assert words(bootable) == ["busybox sleep 1000"]
 
     def test_a_first_process_that_went_into_a_chroot_is_still_the_zone_s(self, bootable: Zone) -> None:
         (bootable.root / "srv/bin").mkdir()
         (bootable.root / "srv/bin/busybox").write_bytes((bootable.root / "bin/busybox").read_bytes())
         (bootable.root / "srv/bin/busybox").chmod(0o755)
-        bootable.boot("exec busybox chroot /srv /bin/busybox sleep 60")
-        assert words(bootable) == ["/bin/busybox sleep 60"]
+        bootable.boot("exec busybox chroot /srv /bin/busybox sleep 1000")
+        until_it_runs(bootable, "/bin/busybox sleep 1000")
         assert halt(bootable.path) is True
 
     def test_after_a_crash_it_boots_again(self, bootable: Zone) -> None:
-        booted = bootable.boot("busybox sleep 60")
+        booted = bootable.boot("busybox sleep 1000")
         os.kill(booted.pid, signal.SIGKILL)
         booted.wait()
         again = boot(bootable.path)
@@ -114,14 +151,14 @@ class TestRunc:
         assert left_behind(bootable) == []
 
     def test_halt_tidies_up_after_a_crash(self, bootable: Zone) -> None:
-        booted = bootable.boot("busybox sleep 60")
+        booted = bootable.boot("busybox sleep 1000")
         os.kill(booted.pid, signal.SIGKILL)
         booted.wait()
         assert halt(bootable.path) is False
         assert left_behind(bootable) == []
 
     def test_a_container_that_someone_else_started_is_halted_too(self, bootable: Zone) -> None:
-        bootable.configure("busybox sleep 60")
+        bootable.configure("busybox sleep 1000")
         name = f"partialroot-test-{os.getpid()}"
         with subprocess.Popen(["runc", "run", "--bundle", bootable.path, name]) as run:
             while not any("busybox sleep" in one for one in words(bootable)):  # before, it is the runtime
@@ -130,7 +167,7 @@ class TestRunc:
             with pytest.raises(BusyError):
                 boot(bootable.path)
             assert halt(bootable.path) is True
-            assert run.wait(5) == 137
+            assert run.wait(PATIENCE) == 137
 
     def test_two_zones_at_once(self, make_bootable: Callable[[str], Zone]) -> None:
         zones = [make_bootable(name) for name in ("one", "two")]
@@ -158,7 +195,15 @@ class TestRunc:
         fetch = ["busybox", "wget", "-qO-", "http://127.0.0.1:8000/etc/motd"]
         reach = f"nsenter --net=/proc/{booted.pid}/ns/net"
         assert reach in warning
-        assert subprocess.check_output([*reach.split(), *fetch], text=True) == "a page\n"
+        fetched: list[str] = []
+
+        def answers() -> bool:
+            done = subprocess.run([*reach.split(), *fetch], capture_output=True, text=True)
+            fetched.append(done.stdout)
+            return done.returncode == 0
+
+        until(answers, "the page")
+        assert fetched[-1] == "a page\n"
 
     def test_the_host_s_network_where_the_profile_wants_it(self, bootable: Zone) -> None:
         bootable.configure(SERVE, network="host")
@@ -182,17 +227,16 @@ class TestRunc:
         assert (printed.out, "/etc/new: Read-only file system" in printed.err) == ("ready\n", True)
         assert not (bootable.root / "run/app/new").exists()
 
-    def test_a_zone_that_only_waits(self, bootable: Zone) -> None:
+    def test_a_zone_that_only_waits(self, bootable: Zone, clock: Clock) -> None:
         settings = ZoneSettings(Start("test", pause=True))
         bootable.write(dict(bundle_config(settings, host_name(bootable.path), (USR,), MACHINE)))
         booted = boot(bootable.path)
-        begin = time.monotonic()
         halt(bootable.path)
-        assert time.monotonic() - begin < 9, "it waited for the grace to end"
+        assert clock.seconds < 9, "it waited for the grace to end"
         assert booted.wait() == 0
 
     def test_what_it_prints_fills_only_its_own_log(self, bootable: Zone) -> None:
-        booted = bootable.boot("busybox yes; echo full >/tmp/full; busybox sleep 60")
+        booted = bootable.boot("busybox yes; echo full >/tmp/full; busybox sleep 1000")
         said(bootable.root / "tmp/full")
         assert booted.log is not None
         assert booted.log.stat().st_size <= 16 << 20
@@ -202,28 +246,35 @@ class TestRunc:
 class TestStopping:
     """How a zone ends."""
 
+    def boot_ready(self, zone: Zone, script: str) -> Booted:
+        """Boot with a shell script that writes /tmp/ready when it hears signals."""
+        booted = zone.boot(script)
+        until((zone.root / "tmp/ready").exists, "it hears signals")
+        return booted
+
     def test_processes_are_asked_first(self, bootable: Zone) -> None:
-        bootable.boot("trap 'echo bye >/tmp/bye; exit 0' TERM; while :; do busybox sleep 0.05; done")
-        assert halt(bootable.path) is True
+        hear = "trap 'echo bye >/tmp/bye; exit 0' TERM; echo >/tmp/ready"
+        self.boot_ready(bootable, f"{hear}; while :; do busybox sleep 0.05; done")
+        assert halt(bootable.path, PATIENCE) is True
         assert (bootable.root / "tmp/bye").read_text() == "bye\n"
 
-    def test_a_first_process_that_cannot_hear_is_not_waited_for(self, bootable: Zone) -> None:
-        bootable.boot("exec busybox sleep 60")
-        begin = time.monotonic()
+    def test_a_first_process_that_cannot_hear_is_not_waited_for(self, bootable: Zone, clock: Clock) -> None:
+        bootable.boot("exec busybox sleep 1000")
         halt(bootable.path)
-        assert time.monotonic() - begin < 9, "it waited for the grace to end"
+        assert clock.seconds < 9, "it waited for the grace to end"
 
     def test_others_are_waited_for_even_then(self, bootable: Zone) -> None:
-        slow = "trap 'busybox sleep 1; echo bye >/tmp/bye; exit 0' TERM; while :; do busybox sleep 0.05; done"
-        bootable.boot(f"({slow}) & while :; do wait; done")
-        halt(bootable.path)
+        slow = "trap 'busybox sleep 1; echo bye >/tmp/bye; exit 0' TERM; echo >/tmp/ready"
+        script = f"({slow}; while :; do busybox sleep 0.05; done) & while :; do wait; done"
+        self.boot_ready(bootable, script)
+        halt(bootable.path, PATIENCE)
         assert (bootable.root / "tmp/bye").exists()
 
-    def test_who_does_not_want_to_end_is_killed(self, bootable: Zone) -> None:
-        booted = bootable.boot("trap : TERM; while :; do busybox sleep 0.05; done")
-        begin = time.monotonic()
+    def test_who_does_not_want_to_end_is_killed(self, bootable: Zone, clock: Clock) -> None:
+        script = "trap : TERM; echo >/tmp/ready; while :; do busybox sleep 0.05; done"
+        booted = self.boot_ready(bootable, script)
         halt(bootable.path, grace=1)
-        assert 1 <= time.monotonic() - begin < 9
+        assert 1 <= clock.seconds < 9
         assert booted.wait() == 128 + signal.SIGKILL
 
 
@@ -231,12 +282,21 @@ class TestStopping:
 class TestFailing:
     """Zones that cannot run say why, and leave nothing."""
 
-    @pytest.fixture(autouse=True)
+    @pytest.fixture
     def patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let a busy machine take its time."""
-        monkeypatch.setattr(module, "FIRST_BREATH", 2)
+        """Let a busy machine take its time until a command ends: nothing waits longer than that takes."""
+        monkeypatch.setattr(module, "FIRST_BREATH", PATIENCE)
 
-    @pytest.mark.parametrize("runtime", ["auto", "runc", "bwrap"])
+    def test_where_one_runtime_works_the_others_are_not_tried(self, bootable: Zone) -> None:
+        config = bootable.configure("")
+        config["process"]["args"] = ["/bin/missing"]
+        bootable.write(config)
+        with pytest.raises(BootError, match=r": runc cannot start it: .*/bin/missing.*[Nn]o such file"):
+            boot(bootable.path)
+        assert left_behind(bootable) == []
+
+    @pytest.mark.usefixtures("patience")
+    @pytest.mark.parametrize("runtime", ["runc", "bwrap"])
     def test_a_command_that_is_not_there(self, bootable: Zone, runtime: str) -> None:
         config = bootable.configure("")
         config["process"]["args"] = ["/bin/missing"]
@@ -247,15 +307,17 @@ class TestFailing:
         assert left_behind(bootable) == []
         assert dump(bootable.path) == before
 
+    @pytest.mark.usefixtures("patience")
     def test_a_command_that_ends_at_once(self, bootable: Zone) -> None:
         with pytest.raises(BootError) as caught:
-            bootable.boot("echo so sorry >&2; printf '\\033[31mred'; exit 7")
+            bootable.boot("echo so sorry >&2; printf '\\033[31mred'; exit 7", runtime="runc")
         assert "exit code 7: so sorry | ?[31mred" in caught.value.message
         assert left_behind(bootable) == []
 
+    @pytest.mark.usefixtures("patience")
     def test_the_last_words_are_only_the_last(self, bootable: Zone) -> None:
         with pytest.raises(BootError) as caught:
-            bootable.boot("busybox seq 100000; exit 1")
+            bootable.boot("busybox seq 100000; exit 1", runtime="runc")
         assert caught.value.message.endswith("99996 | 99997 | 99998 | 99999 | 100000")
 
     @pytest.mark.parametrize("name", ["usr", "proc", "dev"])
@@ -275,10 +337,42 @@ class TestFailing:
         with pytest.raises(BootError, match="no OCI configuration"):
             boot(bootable.path)
 
+    def test_a_home_that_another_zone_took_away(
+        self, bootable: Zone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The last zone to be halted removes the directory of all, which the next may just have looked at."""
+        home, left = tmp_path / "home", [3]
+
+        def vanishing(mode: int) -> bool:
+            if left[0]:
+                left[0] -= 1
+                home.rmdir()
+            return stat.S_ISDIR(mode)
+
+        monkeypatch.setattr(bundle, "_run_home", lambda: home)
+        monkeypatch.setattr(bundle, "S_ISDIR", vanishing)
+        made = bundle.Bundle(bootable.path)
+        made.make_run()
+        assert (made.run.is_dir(), left) == (True, [0])
+        made.remove_run()
+        assert not home.exists()
+
     def test_a_runtime_that_does_not_exist(self, bootable: Zone) -> None:
         bootable.configure(SERVE)
         with pytest.raises(UsageError, match="no runtime 'docker'"):
             boot(bootable.path, runtime="docker")
+
+
+ATTENDING = """
+import sys
+from pathlib import Path
+from partialroot.host.linux.boot import attend, boot
+booted = boot(Path(sys.argv[1]), foreground=True)
+def wait():
+    print("waits", flush=True)
+    return booted.wait()
+sys.exit(attend(booted._replace(wait=wait)))
+"""
 
 
 @needs("root", "runc", "veth")
@@ -296,18 +390,13 @@ class TestForeground:
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_signals_halt_it(self, bootable: Zone, number: signal.Signals) -> None:
-        bootable.configure("busybox sleep 60")
-        program = (
-            "import sys; from pathlib import Path; from partialroot.host.linux.boot import attend, boot\n"
-            "sys.exit(attend(boot(Path(sys.argv[1]), foreground=True)))"
-        )
-        with subprocess.Popen([sys.executable, "-c", program, bootable.path]) as attending:
-            while not words(bootable):
-                assert attending.poll() is None
-                time.sleep(0.01)
-            time.sleep(0.3)  # from the zone's first breath to the wait for its last
+        bootable.configure("busybox sleep 1000")
+        command = [sys.executable, "-c", ATTENDING, str(bootable.path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attending:
+            assert attending.stdout is not None
+            assert attending.stdout.readline() == "waits\n"
             attending.send_signal(number)
-            assert attending.wait(10) == 130
+            assert attending.wait(PATIENCE) == 130
         assert left_behind(bootable) == []
 
 
@@ -369,7 +458,7 @@ class TestFallingBack:
     @needs("root", "mount", "setpriv")
     def test_chroot_is_the_last(self, bootable: Zone, scratch: Path) -> None:
         subprocess.run(["mount", "--bind", bootable.path / "image/usr", bootable.root / "usr"], check=True)
-        script = "busybox [ -d /usr/share ] && exec busybox sleep 60"
+        script = "busybox [ -d /usr/share ] && exec busybox sleep 1000"
         with only_commands(scratch, "chroot", "env", "setpriv", "mount"):
             booted = bootable.boot(script)
         assert booted.runtime == "chroot"
@@ -380,7 +469,7 @@ class TestFallingBack:
         )
         assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == ALLOWED
         assert status["NoNewPrivs"] == "1"
-        assert zone_processes(bootable.root)[0].pid == booted.pid
+        assert booted.pid in {process.pid for process in zone_processes(bootable.root)}
         halt(bootable.path)
         assert not zone_processes(bootable.root)
         assert left_behind(bootable) == []

@@ -128,13 +128,9 @@ class Bundle:
 
         Raises BootError if it cannot be made, or if others can write there.
         """
-        home = self.run.parent
         try:
-            home.mkdir(mode=0o700, exist_ok=True)
-            status = home.lstat()
-            if not S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-                raise BootError("it is not a directory that only we can write", path=str(home))
-            self.run.mkdir(mode=0o700)
+            while not _made(self.run):  # another zone was halted, and took the empty home away
+                pass
         except OSError as error:
             raise BootError(f"cannot make it: {error.strerror}", path=str(self.run)) from error
         _limit(self.run)
@@ -168,6 +164,21 @@ def _run_home() -> Path:
     if home := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(home, "partialroot")
     return Path(f"/tmp/partialroot-{os.geteuid()}")  # noqa: S108 (its owner is checked)
+
+
+def _made(run: Path) -> bool:
+    """Make a zone's directory in the home of all; return False if the home vanished meanwhile."""
+    home = run.parent
+    with suppress(FileExistsError):
+        home.mkdir(mode=0o700)
+    try:
+        status = home.lstat()
+        if not S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise BootError("it is not a directory that only we can write", path=str(home))
+        run.mkdir(mode=0o700)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _limit(directory: Path) -> None:
