@@ -176,7 +176,7 @@ def _answers(found: Network, host: Host) -> bool:
     return subprocess.run(words, capture_output=True).returncode == 0
 
 
-def _wait(is_so: Callable[[], object], seconds: float = 20) -> None:
+def _wait(is_so: Callable[[], object], seconds: float = 300) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not is_so():

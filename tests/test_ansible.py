@@ -22,7 +22,7 @@ from wheels import build, pack_needed
 CHECKOUT = Path(__file__).resolve().parent.parent
 COLLECTION = CHECKOUT / "packaging/ansible"
 PYTHON = str(Path(sys.base_prefix, "bin/python3"))  # the one that runs this, outside of its environment
-SECONDS = 120
+SECONDS = 900  # for a play, on a machine that has other things to do
 ZONES = "Bring each zone to its state"
 PAGE = """
 summary = "A page"
@@ -282,8 +282,9 @@ def test_a_zone_runs_restarts_and_goes(controller: Controller, first: First) -> 
 
 
 def page_of(host: Host, address: str) -> str:
-    """Return the page that a zone serves, as its host sees it."""
-    return host.run(f"busybox wget -q -O - http://{address}:8000/index.html")
+    """Return the page that a zone serves, as its host sees it, once it listens."""
+    fetch = f"busybox wget -q -O - http://{address}:8000/index.html"
+    return host.run(f"for try in $(seq 1000); do {fetch} && break; sleep 0.1; done")
 
 
 @pytest.fixture(scope="module")

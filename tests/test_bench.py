@@ -11,7 +11,7 @@ from needs import needs
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the bench to its end."""
     command = [sys.executable, str(CHECKOUT / "scripts/bench"), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
 @needs("root", "mount", "ext4", "node", "glibc")

@@ -143,7 +143,7 @@ def test_the_kinds_of_network(machine: Branded) -> None:
     machine.zoneadm("web", "boot")
     assert machine.plumbed("web") == ["lo0 127.0.0.1", "e1000g0 192.0.2.7/24"]
     assert not machine.path(f"{ZONEPATH}/root/dev/ip").exists()
-    fetch = "for try in 1 2 3 4 5; do busybox wget -qO- http://127.0.0.1:8123/ && break; sleep 0.5; done"
+    fetch = "for try in $(seq 1000); do busybox wget -qO- http://127.0.0.1:8123/ && break; sleep 0.1; done"
     page = machine.run("sh", "-c", fetch, environment={"http_proxy": ""})
     assert page.out == "hello world\n"
     machine.configure("own", "set ip-type=exclusive; add net; set physical=vnic0; end")

@@ -39,7 +39,7 @@ sys.exit({function}(sys.argv[1:]))
 # Both write the mount table anew behind a command that has mounted something. With zfs-fuse a file
 # system stays busy for a moment after it was unmounted.
 ZFS = """#!/bin/sh
-for try in 1 2 3 4 5 6 7 8 9; do
+for try in $(seq 100); do
     /usr/lib/zfs-fuse/{name} "$@" 2>/run/zfs.$$
     status=$?
     [ $status != 0 ] && grep -q "dataset is busy" /run/zfs.$$ || break
@@ -64,6 +64,7 @@ zfs list -H -r -t filesystem -o name,org.opensolaris.libbe:uuid rpool/ROOT |
         else echo "${name##*/};$uuid;;;1;static;1700000000"; fi
     done
 """
+SECONDS = 900  # for a command, on a machine that has other things to do
 DEVICES = {"null": (1, 3), "zero": (1, 5), "urandom": (1, 9), "random": (1, 8), "fuse": (10, 229)}
 NEEDS = ("root", "mount", "overlay")
 """What must work for a machine, of tests/needs.py; with a pool also ``zfs``."""
@@ -92,7 +93,7 @@ class Machine:
         """Run a command in the machine; fails unless it exits with ``code`` (None: any)."""
         variables = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C.UTF-8", **(environment or {})}
         command = ["chroot", str(self.root), *words]
-        done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=180)
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=SECONDS)
         assert code is None or done.returncode == code, f"{words}: exit {done.returncode}\n{done.stderr}"
         return Said(done.returncode, done.stdout, done.stderr)
 
@@ -234,8 +235,9 @@ class Machine:
             shutil.move(self.path(f"/usr/sbin/{name}"), real / name)
             self.write(f"/usr/sbin/{name}", ZFS.format(name=name), 0o755)
         self.run("/usr/sbin/zfs-fuse", "-p", "/run/zfs-fuse.pid", "--no-kstat-mount")
-        end = time.monotonic() + 10
-        while self.run("/usr/lib/zfs-fuse/zpool", "list", code=None).code and time.monotonic() < end:
+        end = time.monotonic() + SECONDS
+        while self.run("/usr/lib/zfs-fuse/zpool", "list", code=None).code:
+            assert time.monotonic() < end, "zfs-fuse does not answer"
             time.sleep(0.02)
         self._daemon = int(self.path("/run/zfs-fuse.pid").read_text())
 

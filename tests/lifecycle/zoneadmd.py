@@ -287,7 +287,7 @@ def _unmount_all(root: str) -> list[str]:
     return mounts.mounts_below(root)
 
 
-def _until(done: Callable[[], bool], seconds: float = 3.0) -> None:
+def _until(done: Callable[[], bool], seconds: float = 60) -> None:
     """Ask until it is done, or time is over."""
     end = time.monotonic() + seconds
     while not done() and time.monotonic() < end:
