@@ -6,11 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bootable import PATIENCE, until
 from command import CHECKOUT, Done, partialroot
 from needs import needs
 from test_learn_lines import TOPS, make
@@ -26,18 +26,20 @@ from partialroot.source.packages.base import NoPackages
 
 Zone = Callable[..., "Watched"]
 
+SLEEP = f"sleep 1000.{os.getpid()}"
+"""What the zones of this process do at the end, and nobody else's."""
+
 
 class Watched:
-    """A zone that runs a shell script, and its store."""
+    """A zone that runs a shell script and then sleeps, its store, and a probe that waits for the sleep."""
 
     def __init__(self, path: Path, store: Path) -> None:
         self.path, self._store = path, store
+        self.asleep = f"pgrep --full --exact '{SLEEP}'"
 
-    def watch(self, *words: str | Path, code: int | None = 0) -> Done:
-        settled = ("--wait", "5", "--for", "0") if "--probe" in words else ("--wait", "0", "--for", "0.3")
-        done = partialroot(
-            "verify", "--watch", self.path, "--store", self._store, *settled, *words, code=code
-        )
+    def watch(self, *words: str | Path, probe: str = "", code: int | None = 0) -> Done:
+        words = ("verify", "--watch", self.path, "--store", self._store, *words)
+        done = partialroot(*words, "--probe", probe or self.asleep, "--wait", "60", code=code)
         assert not zone_processes(self.path / "root"), "it was halted"
         return done
 
@@ -48,7 +50,7 @@ def zone(scratch: Path, store: Path) -> Iterator[Zone]:
 
     def populate(script: str, more: str = "", *, code: int = 0) -> Watched:
         profile = scratch / "app.toml"
-        command = json.dumps(["/bin/sh", "-c", f"{script}; exec sleep 1000"])
+        command = json.dumps(["/bin/sh", "-c", f"{script}; exec {SLEEP}"])
         profile.write_text(f'uses = ["base"]\n{more}\n[start]\ncommand = {command}\n')
         partialroot("populate", scratch / "zone", profile, "--store", store, "-q", code=code)
         return Watched(scratch / "zone", store)
@@ -98,7 +100,7 @@ class TestZones:
         }
         assert directory["expected"] == 'directories."/var/cache" = {}'
 
-    def test_a_probe_means_the_zone_s_own_network(self, zone: Zone) -> None:
+    def test_a_probe_means_the_zone_s_own_network(self, zone: Zone, store: Path) -> None:
         """A server that listens on the zone's loopback only, and looks for something when it is asked."""
         server = "import http.server as h, os; s = h.SimpleHTTPRequestHandler; f = s.do_GET; "
         server += 's.do_GET = lambda one: (os.path.exists("/etc/services"), f(one)); '
@@ -107,20 +109,21 @@ class TestZones:
             f"exec python3 -c '{server}'".replace('\\"', '"'),
             'programs = ["python3"]\nfiles = ["/usr/lib/python3.[0-9]*"]',
         )
-        assert 'files = ["/etc/services"]' in lines(
-            watched.watch("--probe", "http://127.0.0.1:8000/", code=5)
-        )
-        assert (
-            "did not succeed"
-            in watched.watch("--probe", "http://127.0.0.1:8001/", "--wait", "0.2", code=None).err
-        )
+        assert 'files = ["/etc/services"]' in lines(watched.watch(probe="http://127.0.0.1:8000/", code=5))
+        words = ("verify", "--watch", watched.path, "--probe", "http://127.0.0.1:8001/", "--wait", "0.2")
+        assert "did not succeed" in partialroot(*words, "--store", store, code=None).err
 
-    def test_a_zone_that_cannot_run_is_told_why(self, zone: Zone) -> None:
+    @pytest.mark.parametrize("late", ["", "sleep 1; "])
+    def test_a_zone_that_cannot_run_is_told_why(self, zone: Zone, store: Path, late: str) -> None:
         """What it looked for last is most likely the reason; without any, the failure is all there is."""
-        done = zone("cat /etc/services || exit 3").watch(code=5)
+        words = ("verify", "--watch", "--wait", "0", "--for", "60", "--store", store)
+        done = partialroot(*words, zone(f"{late}cat /etc/services || exit 3").path, code=5)
         assert lines(done) == ['files = ["/etc/services"]']
-        assert "ended at once, with exit code 3: cat: /etc/services: No such file" in done.err
-        assert "with exit code 4" in zone("exit 4").watch(code=1).err
+        assert ", with exit code 3: cat: /etc/services: No such file" in done.err
+        assert (
+            ", with exit code 4: it said nothing"
+            in partialroot(*words, zone(f"{late}exit 4").path, code=1).err
+        )
 
     def test_a_running_zone_is_left_alone(self, zone: Zone, store: Path) -> None:
         watched = zone("cat /etc/services")
@@ -143,22 +146,22 @@ class TestZones:
         done = partialroot(*words, code=2, before=("env", f"PATH={commands}"))
         assert "strace is not installed" in done.err and not zone_processes(watched.path / "root")
 
-    def test_an_interrupt_ends_the_watch_and_its_findings_are_told(self, zone: Zone, store: Path) -> None:
+    def test_an_interrupt_ends_the_watch_and_its_findings_are_told(
+        self, zone: Zone, store: Path, scratch: Path
+    ) -> None:
         watched = zone("cat /etc/services")
-        words = ["verify", "--watch", str(watched.path), "--store", str(store), "--for", "60"]
+        asked = scratch / "asked"  # before it is, an interrupt is one of a boot
+        probe = f"sh -c '{watched.asleep.replace(chr(39), chr(34))} && : >{asked}; exit 1'"
+        words = ["verify", "--watch", str(watched.path), "--store", str(store), "--probe", probe]
         process = subprocess.Popen(
-            [sys.executable, "-m", "partialroot", *words],
+            [sys.executable, "-m", "partialroot", *words, "--wait", "1000"],
             env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
             stdout=subprocess.PIPE,
             text=True,
         )
-        end = time.monotonic() + 20
-        while not any("sleep" in one.command for one in zone_processes(watched.path / "root")):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        time.sleep(0.5)
+        until(asked.exists, "the zone sleeps")
         process.send_signal(signal.SIGINT)
-        assert "/etc/services" in process.communicate(timeout=30)[0] and process.returncode == 5
+        assert "/etc/services" in process.communicate(timeout=PATIENCE)[0] and process.returncode == 5
         assert not zone_processes(watched.path / "root")
 
     def test_options_of_watch_alone(self, zone: Zone, store: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.errors import BootError, ProfileError
 from partialroot.host import tracing
@@ -25,6 +25,9 @@ from partialroot.plan.wishes import named_literally
 from partialroot.zone import receipt as receipts
 from partialroot.zone.apply import Site
 from partialroot.zone.store import Store
+
+if TYPE_CHECKING:
+    from partialroot.host.linux.boot import Booted
 
 KIND = "lookup"
 
@@ -68,7 +71,7 @@ def _run(site: Site, wish: Watch) -> tuple[Trace, BootError | None, tuple[str, .
         try:
             booted, notes = start(site, Boot(wish.runtime, watch=follow))
             with suppress(KeyboardInterrupt):  # from the keyboard: it was exercised enough
-                _exercise(site.zonepath, booted.pid, watched[-1][1], wish.exercise)
+                _exercise(site.zonepath, booted, watched[-1][1], wish.exercise)
         except BootError as error:
             if not watched:
                 raise
@@ -84,15 +87,22 @@ def _run(site: Site, wish: Watch) -> tuple[Trace, BootError | None, tuple[str, .
         return interpret(last.calls(), entered=entered, root=root), failed, notes
 
 
-def _exercise(zonepath: Path, pid: int, watched: tracing.Watched, wish: Exercise) -> None:
-    """Exercise the zone from its own network: there a probe means what it meant to learn."""
+def _exercise(zonepath: Path, booted: "Booted", watched: tracing.Watched, wish: Exercise) -> None:
+    """Exercise the zone from its own network: there a probe means what it meant to learn.
+
+    Raises BootError when a probe did not succeed, or the zone ended meanwhile and failed.
+    """
+    from partialroot.host.linux.bundle import Bundle
     from partialroot.host.linux.network import inside
     from partialroot.host.linux.processes import zone_processes
 
     def gone() -> str:
         return "" if zone_processes(zonepath / "root") else "its last process has ended"
 
-    inside(pid, lambda: exercise(watched, wish, gone))
+    inside(booted.pid, lambda: exercise(watched, wish, gone))
+    if gone() and (code := booted.wait()):
+        said = Bundle(zonepath).last_words() or "it said nothing"
+        raise BootError(f"the zone's first process ended, with exit code {code}: {said}")
 
 
 def _compared(store: Store, receipt: Receipt) -> tuple[Source, Known, tuple[str, ...]]:
