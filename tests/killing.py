@@ -231,7 +231,11 @@ def _unpickled(data: bytes) -> Iterator[Point]:
 
 @contextmanager
 def same_second(monkeypatch: Any) -> Iterator[None]:
-    """Let every command run at the same time of day, so that what it writes can be compared."""
+    """Let every command run at the same time of day, so that what it writes can be compared.
+
+    Then all files are new and none is remembered: that would be one more effect, from some moment on.
+    """
     with monkeypatch.context() as patch:
         patch.setattr("partialroot.zone.site.time.time", lambda: 1e9)
+        patch.setattr("partialroot.source.memory.RECENT_NS", 1 << 63)
         yield

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from moments import descriptors
 from treedump import differences, dump
 
 from partialroot.host.facts import existing
@@ -72,10 +73,10 @@ def facts(source: Path, store: Path, *zonepaths: Path) -> HostFacts:
 @contextmanager
 def nothing_changed(*places: Path) -> Iterator[None]:
     """Make sure that the trees are as they were (but for directories' times), and no mount came or went."""
-    before, mounts, descriptors = dumps(places), read(), len(os.listdir("/proc/self/fd"))
+    before, mounts, count = dumps(places), read(), descriptors()
     yield
     assert not differences(before, dumps(places))
-    assert (read(), len(os.listdir("/proc/self/fd"))) == (mounts, descriptors)
+    assert (read(), descriptors()) == (mounts, count)
 
 
 def dumps(places: tuple[Path, ...]) -> list[str]:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from moments import descriptors
 from needs import needs
 from treedump import differences, dump
 from zones import REQUEST, site_at, whole_plan
@@ -38,14 +39,14 @@ def test_remove_leaves_nothing(source: Path, store: Path, scratch: Path) -> None
 
 def test_no_descriptor_stays_open(source: Path, store: Path, scratch: Path) -> None:
     site = site_at(store, scratch / "zone")
-    count = len(os.listdir("/proc/self/fd"))
+    count = descriptors()
     made = apply.create(whole_plan(source, store), site, REQUEST, {})
     assert apply.update(whole_plan(source, store), site, REQUEST, {"other": 1}, made)
     again = receipt.read(site.zonepath)
     assert again is not None
     assert apply.recover(site) is None
     apply.remove(site, again)
-    assert len(os.listdir("/proc/self/fd")) == count
+    assert descriptors() == count
 
 
 def test_directories_made_on_the_way_go_with_the_last_zone(source: Path, store: Path, scratch: Path) -> None:

@@ -11,6 +11,7 @@ import zone_files
 from command import partialroot
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moments import let_the_clock_tick
 from needs import needs
 from sunroot import SunRoot
 from test_closure import LOADER, Make, make
@@ -81,6 +82,7 @@ def test_a_change_is_noticed(root: Path, place: Path) -> None:
     run(root, place)
     library = root / "lib64/libb.so"
     before = library.stat()
+    let_the_clock_tick(library)
     library.write_bytes(library.read_bytes().replace(b"libc.so\0", b"libd.so\0"))
     os.utime(library, ns=(before.st_atime_ns, before.st_mtime_ns))
     after = library.stat()
@@ -97,6 +99,7 @@ def test_a_change_is_noticed(root: Path, place: Path) -> None:
 
 def test_a_link_costs_reading_once_more(root: Path, place: Path) -> None:
     first, _ = run(root, place)
+    let_the_clock_tick(root / "usr/bin/a")
     os.link(root / "usr/bin/a", root / "usr/bin/again")
     assert run(root, place) == (first, {LOADER, "/usr/bin/a"})
     assert run(root, place) == (first, {LOADER})

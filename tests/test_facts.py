@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from children import NOBODY
+from moments import let_the_clock_tick
 from needs import needs
 from probing import facts, make_source, selection
 
@@ -109,6 +110,7 @@ def test_only_the_smallest_plain_file_of_each_kind_is_touched(scratch: Path) -> 
     source = make_source(scratch / "source")
     (source / "usr/bin/empty").touch(mode=0o755)
     before = ctimes(source)
+    let_the_clock_tick(source / "usr/bin/empty")
     facts(source, scratch / "store")
     after = ctimes(source)
     assert {name for name in before if before[name] != after[name]} == {"tool"}
@@ -132,6 +134,7 @@ def test_a_source_with_setuid_files_only_is_not_tried(scratch: Path) -> None:
     for name in ("usr/bin/tool", "usr/bin/big"):
         (source / name).unlink()
     before = ctimes(source)
+    let_the_clock_tick(source / "usr/bin/su")
     assert set(facts(source, scratch / "store").links.values()) == {"it has no plain file to try"}
     assert ctimes(source) == before
 

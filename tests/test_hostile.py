@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from moments import descriptors
 from needs import needs
 from ready import Ready, make_zone, scratch, without_linked_rights, zone
 from spaces import mounts_below
@@ -316,14 +317,14 @@ def test_a_file_that_grows_while_it_is_read(zone: Ready) -> None:
 
 def test_no_descriptor_stays_open(zone: Ready, outside: Path) -> None:
     everything_led_outside(zone.root, outside)
-    count = len(os.listdir("/proc/self/fd"))
+    count = descriptors()
     for verb in (verified, audited, asked):
         verb(zone)
     shutil.rmtree(zone.root)
     for verb in (verified, audited, asked):
         with refused_in_words():
             verb(zone)
-    assert len(os.listdir("/proc/self/fd")) == count
+    assert descriptors() == count
 
 
 def test_the_traps_are_real(zone: Ready, outside: Path) -> None:
