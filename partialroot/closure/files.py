@@ -53,15 +53,21 @@ _Answer = TypeVar("_Answer")
 class Files:
     """Finds and reads files, each once.
 
-    ``texts`` are files the zone gets whatever the source has there. ``troubles`` collects what could not be
-    read or is damaged, and why; ``shut`` the names that led to something excluded.
+    ``texts`` are files the zone gets whatever the source has there, ``taken_from`` says where it gets the
+    content of a file from. ``troubles`` collects what could not be read or is damaged, and why; ``shut`` the
+    names that led to something excluded.
     """
 
     def __init__(
-        self, tree: Tree, excluded: Callable[[RootPath], bool], texts: Mapping[RootPath, bytes]
+        self,
+        tree: Tree,
+        excluded: Callable[[RootPath], bool],
+        texts: Mapping[RootPath, bytes],
+        taken_from: Callable[[RootPath], RootPath] = lambda path: path,
     ) -> None:
         self.tree = tree
         self.texts = texts
+        self._taken_from = taken_from
         self.troubles: dict[RootPath, str] = {}
         self.shut: set[str] = set()
         self._excluded = excluded
@@ -121,7 +127,7 @@ class Files:
         found = self.file(name)
         if data is None and found is not None:
             try:
-                data = self.tree.read(found.real)
+                data = self.tree.read(self._taken_from(found.real))
             except SourceError as error:
                 self.troubles[found.real] = error.message
         return None if data is None else data.decode("utf-8", "surrogateescape")

@@ -22,6 +22,7 @@ def closure(
     pam: Iterable[Item] = (),
     nsswitch: str | None = None,
     texts: Mapping[RootPath, bytes] | None = None,
+    taken_from: Callable[[RootPath], RootPath] = lambda path: path,
     excluded: Callable[[RootPath], bool] = lambda path: False,
     notes: bool = True,
     lean: bool = False,
@@ -30,12 +31,13 @@ def closure(
     """Return what is wanted with all that it needs at run time.
 
     ``nss`` names databases (``passwd``), ``pam`` services (``login``). ``texts`` are what the zone has
-    instead of the source's files, or besides them; ``nsswitch`` is what counts instead of nsswitch.conf. What
-    is ``excluded`` is not there for any search. ``notes`` says whether what is opened at run time is
+    instead of the source's files, or besides them; ``taken_from`` says where the content of a configuration
+    file comes from; ``nsswitch`` is what counts instead of nsswitch.conf. What is ``excluded`` is not there
+    for any search. ``notes`` says whether what is opened at run time is
     followed, ``lean`` that what illumos loads lazily is not, ``supplier`` which package has a missing thing.
     What is damaged or cannot be read is in the warnings.
     """
-    files = Files(tree, excluded, texts or {})
+    files = Files(tree, excluded, texts or {}, taken_from)
     walk = Following(files, notes, lean, Collector(supplier))
     walk.follow(Job(one.path, one.reason, "wanted", one.severity) for one in wanted)
     if nss or pam or notes:

@@ -12,7 +12,7 @@ from partialroot.plan.draft import Draft
 from partialroot.plan.made import make
 from partialroot.plan.platforms import Platform, Program
 from partialroot.plan.policy import Excludes, shared_tops
-from partialroot.plan.vet import refuse_secrets, vet
+from partialroot.plan.vet import refuse_secrets, taken_from, vet
 from partialroot.plan.wishes import find_start, gather, named_literally
 from partialroot.source.packages import Packages
 from partialroot.source.programs import find_program
@@ -35,7 +35,7 @@ def select(
         _want(program, profile, draft)
     tops = shared_tops(platform.name, tree.lstat)
     with read_ahead(draft, tops):
-        found = _close(profile, draft)
+        found = _close(profile, draft, tops)
     refused = vet(draft, tops)
     made = make(profile, draft, found.cached, platform.made(profile, draft), platform.keeping)
     missing = tuple(_unique([*draft.missing, *found.missing]))
@@ -81,7 +81,7 @@ def _is_chosen(name: str, draft: Draft) -> bool:
     return draft.tree.resolve(RootPath.parse(name)).real in draft.nodes
 
 
-def _close(profile: Profile, draft: Draft) -> Closure:
+def _close(profile: Profile, draft: Draft, tops: tuple[RootPath, ...]) -> Closure:
     """Choose what the chosen files, and the scripts among the profile's texts, need to run."""
     texts = {text.path: text for text in profile.texts}
     scripts = (Wanted(path, Reason("text", text.where)) for path, text in texts.items() if text.mode & 0o111)
@@ -92,6 +92,7 @@ def _close(profile: Profile, draft: Draft) -> Closure:
         pam=profile.pam,
         lean=bool(profile.lean),
         texts={path: text.content.encode("utf-8", "surrogateescape") for path, text in texts.items()},
+        taken_from=lambda path: taken_from(draft, path, tops),
         excluded=draft.is_excluded,
         supplier=draft.packages.supplier,
     )

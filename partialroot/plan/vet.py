@@ -41,6 +41,15 @@ def vet(draft: Draft, tops: tuple[RootPath, ...]) -> list[str]:
     return refused
 
 
+def taken_from(draft: Draft, path: RootPath, tops: tuple[RootPath, ...]) -> RootPath:
+    """Return where the content of a file of the zone comes from: itself, or what was shipped (see vet)."""
+    node, shipped = draft.tree.lstat(path), _kept(draft, path)
+    if node is None or shipped is None or path in draft.granted:
+        return path
+    why, edited = draft.verdicts[path] = draft.verdicts.get(path) or _look_at(draft, path, node, tops)
+    return shipped if edited or why is not None else path
+
+
 def refuse_secrets(refused: Sequence[str], missing: Iterable[Missing]) -> None:
     """Raise ConflictError if there are secrets to refuse; it also has what is missing (P7: all at once)."""
     if refused:
@@ -106,9 +115,15 @@ def _is_opened(path: RootPath, shared: bool) -> bool:
 
 def _ship_or_drop(draft: Draft, path: RootPath, why: str, remedy: str) -> None:
     """Take a file as it was shipped, if the source kept that; else leave it out."""
-    shipped = draft.shipped(path)
-    if shipped != path and draft.tree.lstat(shipped) is not None:
+    shipped = _kept(draft, path)
+    if shipped is not None:
         draft.instead[path] = shipped
         draft.warnings.append(f"{path} is taken as it was shipped: {why}")
     else:
         draft.drop(path, f"{path} is left out: {why}; {remedy}")
+
+
+def _kept(draft: Draft, path: RootPath) -> RootPath | None:
+    """Return where the source keeps a file as it was shipped, None where it does not."""
+    shipped = draft.shipped(path)
+    return None if shipped == path or draft.tree.lstat(shipped) is None else shipped
