@@ -5,13 +5,15 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from bootable import PATIENCE, until
 from command import CHECKOUT, Done, partialroot
 from needs import needs
 from test_learn_traces import STRACE, TRUSS
@@ -28,7 +30,7 @@ import http.server, sys
 open(sys.argv[2]).read()
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(503 if self.path == "/never" else 200)
+        self.send_response(200)
         self.end_headers()
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
@@ -213,21 +215,36 @@ def running(word: str) -> list[str]:
     return [line for line in processes if word in line.split()]
 
 
+@pytest.fixture
+def unavailable() -> Iterator[str]:
+    """The address of a server that listens already, and answers nothing but 503."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
-    ("options", "error"),
+    ("probe", "error"),
     [
-        (["--probe", "http://127.0.0.1:{port}/never"], "did not succeed within 0.5 seconds: 503"),
-        (["--probe", "false"], "'false' did not succeed within 0.5 seconds: exit 1"),
-        (["--probe", "no-such-program"], "No such file"),
+        ("{url}", "did not succeed within 0.5 seconds: 503"),
+        ("false", "'false' did not succeed within 0.5 seconds: exit 1"),
+        ("no-such-program", "No such file"),
     ],
 )
-def test_a_probe_that_never_succeeds(
-    out: Path, server: Callable[[int], list[str]], options: list[str], error: str
-) -> None:
-    port = free_port()
-    words = [word.format(port=port) for word in options]
-    done = learn(out, *words, "--wait", "0.5", "--", *server(port), code=1)
-    assert error in done.err and not out.exists() and not running(str(port))
+def test_a_probe_that_never_succeeds(out: Path, unavailable: str, probe: str, error: str) -> None:
+    mark = f"1000.{os.getpid()}"
+    words = ["--probe", probe.format(url=unavailable), "--wait", "0.5", "--", "sleep", mark]
+    done = learn(out, *words, code=1)
+    assert error in done.err and not out.exists() and not running(mark)
 
 
 def test_who_does_not_end_is_killed_and_so_is_who_went_away(scratch: Path) -> None:
@@ -236,8 +253,7 @@ def test_who_does_not_end_is_killed_and_so_is_who_went_away(scratch: Path) -> No
     deaf = script(scratch / "deaf", f"trap '' TERM; sleep {mark}; sleep {mark}\n")
     app = script(scratch / "run", f"setsid {deaf} & exit 0\n")
     with tracing.running([str(app)], environment()) as watched:
-        while not running(mark):
-            time.sleep(0.05)
+        until(lambda: running(mark), "it sleeps")
         assert len(watched.traced()) >= 2
         watched.stop(grace=0.2)
         assert not running(mark)
@@ -245,10 +261,13 @@ def test_who_does_not_end_is_killed_and_so_is_who_went_away(scratch: Path) -> No
 
 
 def test_a_command_that_goes_into_the_background_is_told_of(out: Path, scratch: Path) -> None:
-    app = script(scratch / "run", "setsid sleep 1000 & exit 0\n")
-    done = learn(out, "--wait", "0.5", "--for", "0", "--", app)
+    pid, mark = scratch / "pid", f"1000.{os.getpid()}2"
+    app = script(scratch / "run", f"echo $$ >{pid}; setsid sleep {mark} & exit 0\n")
+    asleep = f"pgrep --full --exact '(/usr/bin/)?sleep {mark}'"
+    ended = f"""sh -c 'test -s {pid} && ! kill -0 "$(cat {pid})"'"""
+    done = learn(out, "--probe", asleep, "--probe", ended, "--", app)
     assert "it puts itself into the background: a zone ends with its first process" in done.err
-    assert "background" not in learn(out, "--merge", out, "--wait", "0.5", "--", "sleep", "1000").err
+    assert "background" not in learn(out, "--merge", out, "--probe", asleep, "--", "sleep", mark).err
 
 
 def test_an_interrupt_ends_the_run_and_it_is_learned(out: Path, scratch: Path) -> None:
@@ -272,11 +291,9 @@ def test_an_interrupt_ends_the_run_and_it_is_learned(out: Path, scratch: Path) -
     process = subprocess.Popen(
         words, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}, stdout=subprocess.DEVNULL
     )
-    end = time.monotonic() + 20
-    while not (running(mark) and asked.exists()) and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: running(mark) and asked.exists(), "it is exercised")
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0 and not running(mark)
+    assert process.wait(PATIENCE) == 0 and not running(mark)
     assert said(out)["files"] == ["/etc/services"]
 
 
@@ -396,5 +413,5 @@ def test_truss_of_a_global_zone(out: Path, global_zone: Path, scratch: Path) -> 
 
 def test_what_a_shell_would_do_with_a_probe_is_not_done(out: Path, scratch: Path) -> None:
     mark = scratch / "made"
-    learn(out, "--probe", f"echo x ; touch {shlex.quote(str(mark))}", "--", "sleep", "5")
+    learn(out, "--probe", f"echo x ; touch {shlex.quote(str(mark))}", "--", "sleep", "1000")
     assert not mark.exists()
