@@ -210,7 +210,7 @@ def test_suppliers(packages: Packages, tmp_path: Path) -> None:
     assert packages.supplier("nowhere") is None
     assert packages.supplier("/nowhere/../x") is None
     assert packages.supplier("a/b") is None
-    tree = small(tmp_path, "")
+    tree = small(tmp_path, "/a d none 0755 root sys A\n")
     put(tmp_path, "/etc/zap/repositories/illumos.catalog", "TRIBx|0.38|SUNWcs|12|abc|\nbroken\n")
     put(tmp_path, "/etc/zap/repositories/tribblix.aliases", "nginx|TRIBblix-nginx\n")
     known = open_packages(tree)
@@ -245,6 +245,14 @@ def test_a_broken_database_is_refused(tmp_path: Path, line: str) -> None:
     with pytest.raises(SourceError) as caught:
         packages.files("A")
     assert caught.value.path == "/var/sadm/install/contents"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "/a d none 0755 root sys A\n/b d none 0755 root sys A"])
+def test_a_database_that_was_cut_off_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_packages(small(tmp_path, text)).files("A")
+    assert caught.value.path == "/var/sadm/install/contents"
+    assert caught.value.hint
 
 
 def test_pkginfo() -> None:

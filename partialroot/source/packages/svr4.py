@@ -199,7 +199,11 @@ class Svr4(NoPackages):
     @cached_property
     def _lines(self) -> dict[str, str]:
         """The lines of the contents file by path, with the changes that are not merged into it yet."""
-        found = index(self._text(CONTENTS, _LIMIT), CONTENTS)
+        text = self._text(CONTENTS, _LIMIT)
+        found = index(text, CONTENTS)
+        if (text and text[-1] != "\n") or (not found and self.installed()):
+            hint = "bring it back from a backup: without it nobody knows what packages have installed"
+            raise SourceError("is cut off", path=CONTENTS, hint=hint)
         if self._tree.resolve(LOG).node is not None:
             merge(found, self._text(LOG, _LIMIT), LOG)
         return found
