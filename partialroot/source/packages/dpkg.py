@@ -166,8 +166,11 @@ class Dpkg(NoPackages):
     def _installed_program(self, name: str) -> str | None:
         if "/" in name:
             return None
-        owners = (self.owner(directory / name) for directory in _PROGRAM_DIRECTORIES)
-        return next((owner for owner in owners if owner is not None), None)
+        listed = {path for _, path in self._lists.ending(f"/{name}")}  # one search for all directories
+        listed.update(diversion.to for diversion in self._diversions)
+        places = [directory / name for directory in _PROGRAM_DIRECTORIES]
+        places = [place for place in places if not listed.isdisjoint(self._spellings.of(place))]
+        return next(filter(None, map(self.owner, places)), None)
 
     def _installed_library(self, soname: str) -> str | None:
         for base, path in self._lists.ending(f"/{soname}"):
