@@ -1,10 +1,14 @@
 """A process that keeps exchanging two names, as a tenant may who races with us."""
 
+import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
+
+from bootable import PATIENCE
 
 PROGRAM = """
 import ctypes, errno, sys
@@ -17,6 +21,16 @@ print("ready", flush=True)
 while exchange() == 0 or ctypes.get_errno() == errno.EBUSY:  # while one is a mount point
     pass
 """
+
+
+def rounds(seen: Set[str], wanted: Set[str]) -> Iterator[int]:
+    """Yield 500 numbers, and more until all is seen: who swaps may be given no processor for a while."""
+    end = time.monotonic() + PATIENCE
+    for number in itertools.count():
+        if number >= 500 and wanted <= seen:
+            return
+        assert time.monotonic() < end, f"names are not swapped: {seen}"
+        yield number
 
 
 @contextmanager

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from bootable import PATIENCE
 from children import as_nobody, beside, in_child, in_mount_namespace
+from moments import descriptors
 from needs import needs
 from treedump import differences, dump
 from zones import REQUEST, directory, plan_of, site_at, taken, whole_plan, with_actions, with_twins
@@ -374,7 +376,7 @@ def test_several_at_once_build_one(plan: Plan, store: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE)
     assert [worker.exitcode for worker in workers] == [0] * 6
     assert os.listdir(plan.image_home) == [plan.digest]
 
@@ -444,7 +446,7 @@ def signal_wait() -> None:
 
 
 def test_no_descriptor_stays_open(plan: Plan, store: Path) -> None:
-    count = len(os.listdir("/proc/self/fd"))
+    count = descriptors()
     built(plan, store)
     forget()
     built(plan, store)
@@ -453,7 +455,7 @@ def test_no_descriptor_stays_open(plan: Plan, store: Path) -> None:
     touched(plan.source / "usr/bin/tool")
     with pytest.raises(ApplyError):
         built(plan, store)
-    assert len(os.listdir("/proc/self/fd")) == count
+    assert descriptors() == count
 
 
 def test_what_is_gone_is_released(plan: Plan, store: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bootable import Zone, bootable, make_bootable
+from bootable import PATIENCE, Zone, bootable, make_bootable, until
 from needs import needs
 
 __all__ = ["bootable", "make_bootable"]  # fixtures
@@ -59,7 +59,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def target() -> Iterator[int]:
     """A process of the host's root that has no capabilities, so that only its namespace protects it."""
     bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-    with subprocess.Popen([*bare, "sleep", "60"]) as process:
+    with subprocess.Popen([*bare, "sleep", "1000"]) as process:
+        until(
+            lambda: b"sleep" in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")[0], "it sleeps"
+        )
         yield process.pid
         process.kill()
 
@@ -97,7 +100,7 @@ def attack(bootable: Zone, program: Path, host: dict[str, str]) -> Attack:
         change(config)
         bootable.write(config)
         with container(bootable.path) as words:
-            done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+            done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True)
         return dict(line.split(": ") for line in done.stdout.splitlines())
 
     return run

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bootable import until
 from lifecycle import brandfiles, hooks
 from lifecycle.brandfiles import ORDER, InvalidBrandError, substitute
 from lifecycle.machine import NEEDS, Machine
@@ -227,9 +228,9 @@ def test_a_whole_life(trap: Trap) -> None:
         "post web /zones/web 2 1",
     ]
     assert trap.state == "running"
+    until(trap.machine.path(f"{ZONE}/root/booted").exists, "init runs")
     trap.adm("halt")
     assert trap.log() == ["pre web /zones/web 4 4", "halt web", "post web /zones/web 4 4"]
-    assert trap.machine.path(f"{ZONE}/root/booted").exists()
     trap.adm("sysboot")
     trap.adm("uninstall", "-F")
     assert trap.log() == [

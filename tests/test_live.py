@@ -27,7 +27,7 @@ HOLD = LINE + (
     "from pathlib import Path; import time; from partialroot.pipeline import live\n"
     f"with live.own_files(Path({STORE!r}), Path('/src')) as views:\n"
     "    print(views, flush=True)\n"
-    "    time.sleep(60)\n"
+    "    time.sleep(1000)\n"
 )
 PKGADM = """#!/bin/sh
 echo "pkgadm $*" >>/var/log/said

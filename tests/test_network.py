@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
 import pytest
+from bootable import until
 from children import in_child, in_user_namespace
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ def make_namespace() -> Iterator[Callable[[], int]]:
     with ExitStack() as running:
 
         def make() -> int:
-            process = running.enter_context(subprocess.Popen(["unshare", "-n", "sleep", "60"]))
+            process = running.enter_context(subprocess.Popen(["unshare", "-n", "sleep", "1000"]))
             running.callback(process.kill)
             while os.readlink(f"/proc/{process.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
                 time.sleep(0.005)
@@ -106,7 +107,7 @@ class TestPair:
             "2",
             network.GATEWAY,
         ]
-        assert subprocess.run(ping, capture_output=True).returncode == 0
+        until(lambda: subprocess.run(ping, capture_output=True).returncode == 0, "an answer")
         assert len(routes(address)) == 1
 
     def test_the_zone_sees_only_its_end(self, make_namespace: Callable[[], int], device: str) -> None:

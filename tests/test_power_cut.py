@@ -99,7 +99,7 @@ def test_the_disk_at_each_effect(disk: Disk, verb: str, names: bool, monkeypatch
     with same_second(monkeypatch):
         place.prepare()
         (disk.top / "unrelated").touch()
-        os.sync()
+        subprocess.run(["sync", "--file-system", disk.top], check=True)
         before = quiet(place, times=True)
         done = cut_at_each_effect(disk, place, names=names)
         after = quiet(place, times=False)

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from bootable import PATIENCE, until
 from children import as_nobody, beside, in_child
+from moments import descriptors
 from needs import needs
 
 from partialroot.errors import BusyError, StoreError
@@ -136,20 +138,13 @@ def test_a_broken_entry_is_one_sentence(tmp_path: Path, content: bytes) -> None:
 def hold(root: Path) -> None:
     with Store(root).lock_zone(ZONE):
         (root.parent / "held").touch()
-        time.sleep(60)
-
-
-def wait_for(path: Path) -> None:
-    until = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < until
-        time.sleep(0.005)
+        time.sleep(1000)
 
 
 def test_the_second_is_told_who_is_first(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     with beside(lambda: None, lambda: hold(tmp_path / "store")) as pid:
-        wait_for(tmp_path / "held")
+        until((tmp_path / "held").exists, "it is held")
         with pytest.raises(BusyError, match=f"process {pid} works on it") as refusal, store.lock_zone(ZONE):
             pass
         assert (refusal.value.code, refusal.value.path) == (3, str(ZONE))
@@ -159,18 +154,18 @@ def test_the_second_is_told_who_is_first(tmp_path: Path) -> None:
 
 def test_waiting_has_an_end(tmp_path: Path) -> None:
     with beside(lambda: None, lambda: hold(tmp_path / "store")):
-        wait_for(tmp_path / "held")
+        until((tmp_path / "held").exists, "it is held")
         started = time.monotonic()
         with pytest.raises(BusyError), Store(tmp_path / "store").lock_zone(ZONE, wait_seconds=0.2):
             pass
-        assert 0.2 <= time.monotonic() - started < 5
+        assert 0.2 <= time.monotonic() - started < PATIENCE
 
 
 def test_a_dead_owner_s_lock_is_free(tmp_path: Path) -> None:
     with beside(lambda: None, lambda: hold(tmp_path / "store")) as pid:
-        wait_for(tmp_path / "held")
+        until((tmp_path / "held").exists, "it is held")
         os.kill(pid, signal.SIGKILL)
-        with Store(tmp_path / "store").lock_zone(ZONE, wait_seconds=5):
+        with Store(tmp_path / "store").lock_zone(ZONE, wait_seconds=PATIENCE):
             pass
     assert list((tmp_path / "store/locks").iterdir()) == []
 
@@ -188,7 +183,7 @@ def count_up(root: Path, times: int) -> None:
     """Add to a number in a file, with no other protection than the lock."""
     store = Store(root)
     for _ in range(times):
-        with store.lock_zone(ZONE, wait_seconds=60):
+        with store.lock_zone(ZONE, wait_seconds=PATIENCE):
             number = int((root / "number").read_text())
             time.sleep(0.0005)
             (root / "number").write_text(str(number + 1))
@@ -203,7 +198,7 @@ def test_only_one_at_a_time(tmp_path: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE)
     assert [worker.exitcode for worker in workers] == [0] * 4
     assert (root / "number").read_text() == "100"
 
@@ -227,12 +222,12 @@ def test_a_lock_whose_file_its_last_owner_removed_is_none(
 
 
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
-    count = len(os.listdir("/proc/self/fd"))
+    count = descriptors()
     opened = Store(tmp_path / "a/b/store")
     with opened.lock_zone(ZONE), pytest.raises(BusyError), opened.lock_zone(ZONE, wait_seconds=0.1):
         pass
     assert opened.zones() == ()
-    assert len(os.listdir("/proc/self/fd")) == count
+    assert descriptors() == count
 
 
 def test_a_lock_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
