@@ -3,11 +3,11 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bootable import until
 from children import as_nobody, beside, die_with_parent, in_child, in_mount_namespace
 from needs import needs
 
@@ -75,7 +75,7 @@ def test_one_that_hides_in_a_chroot_inside_of_the_zone(root: Path) -> None:
         signal.pause()
 
     with beside(in_zone(root), zone) as pid:
-        wait_until(lambda: len(pids(root / "empty") - {pid}) == 1)
+        until(lambda: len(pids(root / "empty") - {pid}) == 1, "it hides")
         (child,) = (process.pid for process in zone_processes(root) if process.pid != pid)
         assert os.path.samefile(f"/proc/{child}/root/.", root / "empty")
 
@@ -90,7 +90,7 @@ def test_the_hosts_processes_are_not_a_chroots(root: Path) -> None:
 @needs("root")
 def test_a_dead_one_that_no_one_has_waited_for(root: Path) -> None:
     with beside(lambda: os.chroot(root), lambda: None) as pid:
-        wait_until(lambda: " Z " in Path(f"/proc/{pid}/stat").read_text())
+        until(lambda: " Z " in Path(f"/proc/{pid}/stat").read_text(), "it is dead")
         assert zone_processes(root) == ()
 
 
@@ -98,7 +98,7 @@ def test_a_dead_one_that_no_one_has_waited_for(root: Path) -> None:
 def test_the_command_is_the_process_own_text(root: Path) -> None:
     busy = ["/bin/sh", "-c", "kill -STOP $$; exit", "\x1b[31mred\n", "\udcff"]
     with subprocess.Popen(busy) as process:
-        wait_until(lambda: " T " in Path(f"/proc/{process.pid}/stat").read_text())
+        until(lambda: " T " in Path(f"/proc/{process.pid}/stat").read_text(), "it is stopped")
         found = {one.pid: one.command for one in zone_processes(Path("/"))}
         assert found[process.pid] == " ".join(busy)
         process.kill()
@@ -160,11 +160,3 @@ def test_the_same_name_on_another_file_system_is_another(root: Path, mounted: Mo
     bind_readonly(root.parent / "a/image", root, RootPath("/empty"))
     assert other_mounts(root.parent / "a/image")
     assert not other_mounts(root.parent / "b/image")
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, for at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
