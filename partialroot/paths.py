@@ -8,7 +8,7 @@ path of the host. The first is always a :class:`RootPath`, the second a :class:`
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from partialroot.errors import PartialRootError
+from partialroot.errors import UsageError
 
 TARBALLS = (".tar.gz", ".tgz", ".tar")
 """How the name of a tarball may end."""
@@ -30,18 +30,18 @@ class RootPath(str):
     def parse(cls, text: str, *, where: str | None = None) -> "RootPath":
         """Return ``text`` as a path inside a root; doubled and trailing slashes and ``.`` are dropped.
 
-        Raises PartialRootError (a ``ProfileError`` is made of it by who reads profiles) when the text
+        Raises UsageError (a ``ProfileError`` is made of it by who reads profiles) when the text
         is relative, has a ``..`` or a NUL.
         """
         if not text.startswith("/"):
-            raise PartialRootError(f"{text!r} is not absolute", path=where)
+            raise UsageError(f"{text!r} is not absolute", path=where)
         if "\0" in text:
-            raise PartialRootError(f"{text!r} has a NUL", path=where)
+            raise UsageError(f"{text!r} has a NUL", path=where)
         if "//" not in text and "/." not in text and text[-1] != "/":
             return cls(text)  # most need no more than this
         parts = [part for part in text.split("/") if part not in ("", ".")]
         if ".." in parts:
-            raise PartialRootError(f"{text!r} has a '..'", path=where)
+            raise UsageError(f"{text!r} has a '..'", path=where)
         return cls("/" + "/".join(parts))
 
     def __truediv__(self, name: str) -> "RootPath":

@@ -36,6 +36,7 @@ def test_inittab_has_one_smf_entry() -> None:
     ]
     assert with_start("", "/etc/zone.rc") == "smf::sysinit:/etc/zone.rc\n"
     assert with_start("a::b:c", "/x") == "a::b:c\nsmf::sysinit:/x\n"
+    assert with_start("smf::sysinit:/opt/starter\nsmf2::b:c\n", "/x") == "smf2::b:c\nsmf::sysinit:/x\n"
 
 
 def test_shells_without_bash() -> None:

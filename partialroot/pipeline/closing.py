@@ -44,7 +44,7 @@ def find_closure(options: Options, words: Sequence[str], *, modules: bool) -> Cl
 
 def _program_path(tree: Tree, word: str) -> RootPath:
     """Return the path a word means: a path, or a program on the standard path."""
-    if "/" in word:
+    if "/" in word or not word:
         return RootPath.parse(os.path.abspath(word) if tree.root == Path("/") else word)
     return find_program(tree, word) or RootPath.parse(f"/{word}")
 

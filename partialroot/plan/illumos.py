@@ -73,8 +73,9 @@ def start_script(command: Sequence[str], steps: Iterable[RootPath]) -> str:
 
 
 def with_start(inittab: str, rc: str) -> str:
-    """Return inittab(5) with ``rc`` as what init starts instead of SMF's svc.startd."""
-    kept = [line for line in inittab.split("\n") if line and "startd" not in line]
+    """Return inittab(5) with ``rc`` as what init starts instead of SMF's svc.startd, or of what else does."""
+    lines = filter(None, inittab.split("\n"))
+    kept = [line for line in lines if "startd" not in line and not line.startswith("smf:")]
     return "".join(f"{line}\n" for line in (*kept, f"smf::sysinit:{rc}"))
 
 

@@ -15,7 +15,7 @@ from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.vet import refuse_secrets, taken_from, vet
 from partialroot.plan.wishes import find_start, gather, named_literally
 from partialroot.source.packages import Packages
-from partialroot.source.programs import find_program
+from partialroot.source.programs import find_program, is_program
 from partialroot.source.tree import Tree
 
 
@@ -65,12 +65,14 @@ def _want(program: Program, profile: Profile, draft: Draft) -> None:
     if any(text.path == name for text in profile.texts):
         return
     path = RootPath.parse(name) if "/" in name else find_program(draft.tree, name)
-    there = path is not None and draft.tree.resolve(path).node is not None
+    node = None if path is None else draft.tree.resolve(path).node
+    there = node is not None
     if program.severity == "error":
-        if path is None or not there:
-            draft.miss(name, program.reason.origin, program.severity)
-        else:
+        if path is not None and is_program(node):
             draft.named.add(draft.add_resolved(path, program.reason).real)
+        else:
+            remark = " (there, but it cannot be run)" if there else ""
+            draft.miss(f"{name}{remark}", program.reason.origin, program.severity)
     elif not _is_chosen(name, draft) and any(_is_chosen(one, draft) for one in program.beside):
         rule, origin = program.reason
         remark = " (there, but no profile names it)" if there else ""

@@ -82,7 +82,10 @@ def _program(item: Item, draft: Draft) -> None:
             if not is_glob(item.text):
                 draft.warnings.append(f"{path} ({item.where}) is left out: {exclude.where} excludes it")
             continue
-        draft.named.add(draft.add_resolved(path, Reason("program", item.where)).real)
+        program = draft.add_resolved(path, Reason("program", item.where))
+        draft.named.add(program.real)
+        if program.node is not None and program.node.type is not FileType.FILE:
+            draft.miss(f"{path} (there, but no file)", item.where)
     if not found:
         draft.miss(item.text, item.where)
 
