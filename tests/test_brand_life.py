@@ -72,6 +72,7 @@ def test_a_running_zone_is_told_as_such(machine: Branded) -> None:
     (zone,) = json.loads(said)["zones"]
     assert (zone["state"], zone["running"]) == ("current", True)
     assert {"zsched", "/usr/bin/cat"} <= {one["command"] for one in zone["processes"]}
+    assert "nothing to do" in machine.partialroot("refresh", ZONEPATH).out
     for verb in ("verify", "audit"):
         machine.partialroot(verb, ZONEPATH)
     for verb in ("remove", "boot", "halt"):

@@ -17,7 +17,7 @@ from places import Place
 from sources import write
 
 from partialroot import observed
-from partialroot.pipeline import grouping, refreshing
+from partialroot.pipeline import grouping, inspecting, refreshing
 from partialroot.zone.settled import PART, Settled
 from partialroot.zone.store import zone_key
 
@@ -79,6 +79,13 @@ class World:
     @property
     def is_settled(self) -> bool:
         return Settled(str(self.store)).digest(str(self.zone), zone_key(self.zone)) is not None
+
+    def status(self) -> tuple[str, list[str]]:
+        """Return the zone's state, and why it is so."""
+        done = run("status", self.zone, "--json", "--store", self.store)
+        [zone] = json.loads(done.out)["zones"]
+        assert done.code == (0 if zone["state"] == "current" else 5), done.err
+        return zone["state"], zone["because"]
 
     @property
     def needs_refresh(self) -> bool:
@@ -231,6 +238,44 @@ def test_what_changes_a_plan_is_noticed(world: World, change: str) -> None:
         assert not world.needs_refresh
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_zone_is_current_unless_a_refresh_would_make_it_another(world: World, change: str) -> None:
+    CHANGES[change](world)
+    is_current = change == "the mounts are gone" or not world.needs_refresh  # any command brings them back
+    assert (world.status()[0] == "current") is is_current
+
+
+def test_status_says_what_globs_choose_by_now(world: World) -> None:
+    app = world.source / "usr/share/app"
+    write(app / "two", "two", 0o644)
+    write(world.source / "usr/local/bin/tool", "another", 0o755)
+    lines = [
+        "/usr/local/bin/tool: a refresh would add it",
+        "/usr/share/app/two: a refresh would add it",
+        "/usr/bin/tool: a refresh would remove it",
+    ]
+    state, because = world.status()
+    assert state == "stale" and [one for one in because if one in lines] == lines
+    (app / "two").unlink()
+    (world.source / "usr/local/bin/tool").unlink()
+    assert world.status() == ("current", [])
+    write(world.source / "etc/passwd", "root:x:0:0::/:/bin/sh\n", 0o644)
+    state, [why] = world.status()
+    assert state == "stale" and why.startswith("it cannot be refreshed: ") and "www-data" in why
+
+
+def test_status_asks_again_where_the_receipt_is_another_than_was_noted(world: World) -> None:
+    def follows() -> bool:
+        return Settled(str(world.store)).follows(str(world.zone), zone_key(world.zone))
+
+    receipt = world.zone / "receipt.json"
+    assert follows()
+    receipt.with_name("fresh").write_bytes(receipt.read_bytes())
+    receipt.with_name("fresh").rename(receipt)
+    assert not follows()
+    assert world.status() == ("current", [])
+
+
 @needs("xattr")
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
@@ -277,6 +322,8 @@ def test_no_plan_is_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     [done] = refreshing.refresh(world.store, [str(world.zone)])
     assert done.value is not None and not done.value.changed
     assert done.value.brought.digests[0] == os.path.basename(os.readlink(world.zone / "image"))
+    (world.zone / "root/etc/motd").write_text("edited by the tenant")  # which is no reason for one
+    assert [one.state for one in inspecting.status(world.store, [str(world.zone)])] == ["current"]
 
 
 @pytest.mark.parametrize("damage", ["", "{}", "[]", "null", "[" * 99_999, '{"format": 1}', "\xff"])

@@ -39,12 +39,19 @@ class Comparison:
         self._planned = planned
         self._shared: dict[str | None, Difference] = {}
 
-    def needed(self, site: Site, request: Request, old: Receipt) -> Brought | None:
-        """Return what bringing a zone to the plan comes to; None if it is what the plan says."""
+    def needed(
+        self, site: Site, request: Request, old: Receipt, *, is_hidden: bool = False
+    ) -> Brought | None:
+        """Return what bringing a zone to the plan comes to; None if it is what the plan says.
+
+        Where much of its root ``is_hidden`` by mounts, what was measured is compared, not what is there.
+        """
         plan, shared = self._planned.plan, self.between_images(old)
-        if set(old.mounts) != set(plan.tops):  # what is mounted hides what the plan is about
-            private = difference.private(plan, old, self._planned.lost_owners)
-            return Brought((old.digest, plan.digest), *(shared + private), kept=())
+        is_mounted_so = set(old.mounts) == set(plan.tops)
+        if is_hidden or not is_mounted_so:  # what is mounted hides what the plan is about
+            found = shared + difference.private(plan, old, self._planned.lost_owners)
+            is_same = (old.digest, old.definitions) == (plan.digest, plan.definitions) and not any(found)
+            return None if is_mounted_so and is_same else Brought((old.digest, plan.digest), *found, kept=())
         config = config_of(plan, site.zonepath, request.hostname)
         change = Change(plan, site, request, None if config is None else dump_config(config), old)
         return None if change.is_nothing else change.brought(shared)

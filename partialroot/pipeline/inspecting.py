@@ -1,7 +1,7 @@
 """status, verify, audit, explain: what is there, without changing any of it."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,10 +19,11 @@ from partialroot.zone.audit import audit as audit_zone
 from partialroot.zone.explain import Step
 from partialroot.zone.explain import explain as explain_path
 from partialroot.zone.journal import all_intents
+from partialroot.zone.settled import Settled
 from partialroot.zone.site import IMAGE
-from partialroot.zone.state import Known
+from partialroot.zone.state import Known, limited
 from partialroot.zone.state import state as state_of
-from partialroot.zone.store import Registered, Store
+from partialroot.zone.store import Registered, Store, zone_key
 from partialroot.zone.verify import Images
 from partialroot.zone.verify import verify as verify_zone
 
@@ -130,7 +131,26 @@ def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
             registered = opened.registered(Path(zonepath)) if opened else None
             return _status_of(Path(zonepath), known, zonepath in busy, registered)
 
-        return _side_by_side(zonepaths, one)
+        found = _side_by_side(zonepaths, one)
+    return tuple(_asked_again(store, found)) if opened else found
+
+
+def _asked_again(store: Path, found: Sequence[ZoneStatus]) -> Iterator[ZoneStatus]:
+    """Yield the states of zones as they are if packages and globs choose other files by now.
+
+    Only a plan tells that, and none is made where nothing has changed that the last one was made from.
+    """
+    quick = Settled(str(store))
+    current = [one.zonepath for one in found if one.state == "current"]
+    doubtful = [one for one in current if not quick.follows(one, zone_key(Path(one)))]
+    stale: Mapping[str, tuple[str, ...]] = {}
+    if doubtful:
+        from partialroot.pipeline.refreshing import why_stale  # all that plans: seldom needed here
+
+        stale = why_stale(store, doubtful)
+    for one in found:
+        because = stale.get(one.zonepath)
+        yield one._replace(state="stale", because=tuple(limited(because))) if because else one
 
 
 class _Known(NamedTuple):

@@ -12,7 +12,7 @@ from partialroot.pipeline.fleets import Wanted
 from partialroot.pipeline.grouping import Asked, Planner
 from partialroot.pipeline.populating import check_place, plans_for
 from partialroot.pipeline.sources import Options, reading
-from partialroot.pipeline.zones import Outcome, each, mounter_of, refuse_running, vetted
+from partialroot.pipeline.zones import Outcome, Shared, each, mounter_of, refuse_running, vetted
 from partialroot.zone import journal
 from partialroot.zone import receipt as receipts
 from partialroot.zone.change import Brought
@@ -46,16 +46,16 @@ def preview(options: Options, wanted: Sequence[Wanted]) -> Previewed:
     """
     check_store(options.store)
     places, refused = vetted({one.zonepath: one.asked for one in wanted}, partial(check_place, options))
-    with reading(options) as seen:
-        looking = _Looking(seen, places)
+    with reading(options) as seen, Shared() as shared:
+        looking = _Looking(seen, places, shared)
         return Previewed(plans_for(looking.planner, places.values()), (*refused, *each(places, looking.look)))
 
 
 class _Looking:
     """Looks at the zones of one command, what is asked of each given by its zonepath."""
 
-    def __init__(self, options: Options, places: Mapping[str, Asked]) -> None:
-        self._options, self._places = options, places
+    def __init__(self, options: Options, places: Mapping[str, Asked], shared: Shared) -> None:
+        self._options, self._places, self._shared = options, places, shared
         self.planner = Planner(options, [(Path(place), one) for place, one in places.items()])
         self._comparisons: dict[object, Comparison] = {}
 
@@ -67,7 +67,7 @@ class _Looking:
         if old is None or journal.is_under_way(self._options.store, path):
             return Outcome(zonepath, Preview(True, None, ()))
         request = asked.options(self._options).request(asked.profiles, planned.plan.platform)
-        mounter = mounter_of(planned.plan.platform)
+        mounter = mounter_of(planned.plan.platform, self._shared)
         site = Site(Store(self._options.store), path, mounter, planned.lost_owners)
         running = _running(path)
         if running is None:

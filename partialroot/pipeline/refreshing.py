@@ -4,11 +4,11 @@ Zones that ask for the same share one plan. While processes live in a zone its m
 them, so its refresh is staged: the image is built, and the rest is done when the zone is next booted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.errors import BusyError, PartialRootError, StoreError
+from partialroot.errors import BusyError, PartialRootError, StoreError, ZonepathError
 from partialroot.model import Receipt, Request
 from partialroot.observed import Watch, watching
 from partialroot.pipeline.batches import Tell, do_all, ignore
@@ -48,11 +48,15 @@ from partialroot.zone.zonepath import check_zonepath
 
 
 class Refreshed(NamedTuple):
-    """Whether anything was done to a zone, or would be; whether that waits for the next boot; what it is."""
+    """Whether anything was done to a zone, or would be; whether that waits for the next boot; what it is.
+
+    ``only_mounts``: it is what it should be, but not mounted.
+    """
 
     changed: bool
     staged: bool
     brought: Brought
+    only_mounts: bool = False
 
 
 class How(NamedTuple):
@@ -111,7 +115,8 @@ def _refresh_all(
             planner = Planner(options, [(Path(one), zones[one]) for one in zones])
             group = _Group(store, common, zones, planner, watch)
             if how.dry_run:
-                return each(zones, group.show)
+                with Shared() as shared:
+                    return each(zones, lambda one: group.show(one, shared))
             first = {asked.profiles: zonepath for zonepath, asked in zones.items()}.values()
             done = do_all(
                 group.store,
@@ -140,17 +145,19 @@ class _Group:
         self._comparisons: dict[object, Comparison] = {}
         self._settling = Settling(self.store, watch)
 
-    def show(self, zonepath: str) -> Outcome[Refreshed]:
+    def show(self, zonepath: str, shared: Shared | None = None) -> Outcome[Refreshed]:
         """Tell what a refresh would do, without any effect."""
         path, planned = Path(zonepath), self._planner.plan(self._zones[zonepath])
         refuse_under_way(self.store, path)
         old, lives = self._receipt(path), _lives(path)
-        site = Site(self.store, path, mounter_of(planned.plan.platform), planned.lost_owners)
+        site = Site(self.store, path, mounter_of(planned.plan.platform, shared), planned.lost_owners)
         if not lives:
             refuse_unready(site, old)
-        found = self._needed(site, planned, old)
+        # The mounts of a zone that runs are in our sight where zoneadm(8) makes them.
+        found = self._needed(site, planned, old, is_hidden=lives and is_branded(path))
         if found is None:
-            return Outcome(zonepath, _nothing(old)._replace(changed=lacks_mounts(site, old)))
+            lacking = lacks_mounts(site, old)
+            return Outcome(zonepath, _nothing(old)._replace(changed=lacking, only_mounts=lacking))
         return Outcome(zonepath, Refreshed(True, lives, found))
 
     def refresh(self, zonepath: str, shared: Shared) -> Job[Outcome[Refreshed]]:
@@ -192,9 +199,12 @@ class _Group:
             raise BusyError("was changed meanwhile", path=str(zonepath), hint="run the command again")
         return receipt
 
-    def _needed(self, site: Site, planned: Planned, old: Receipt) -> Brought | None:
+    def _needed(
+        self, site: Site, planned: Planned, old: Receipt, *, is_hidden: bool = False
+    ) -> Brought | None:
         asked = self._zones[str(site.zonepath)]
-        return self._comparisons.setdefault(asked.key, Comparison(planned)).needed(site, old.request, old)
+        comparison = self._comparisons.setdefault(asked.key, Comparison(planned))
+        return comparison.needed(site, old.request, old, is_hidden=is_hidden)
 
 
 def _name(change: Change) -> None:
@@ -212,6 +222,31 @@ def _lives(zonepath: Path) -> bool:
     except BusyError:
         return True
     return False
+
+
+# --- what status asks ---------------------------------------------------------------------------------
+
+
+def why_stale(store: Path, zonepaths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Say of zones that a refresh would make something else what that is, or why it could not be made.
+
+    That somebody works on one, or that its place is not fit for zones any more, makes none stale.
+    """
+    told = refresh(store, zonepaths, How(dry_run=True))
+    return {one.zonepath: lines for one in told if (lines := tuple(_why(one)))}
+
+
+def _why(told: Outcome[Refreshed]) -> Iterator[str]:
+    if told.error and not isinstance(told.error, BusyError | ZonepathError):
+        yield f"it cannot be refreshed: {told.error}"
+    if told.value is None or not told.value.changed or told.value.only_mounts:
+        return
+    brought = told.value.brought
+    yield from (f"{path}: a refresh would add it" for path in brought.added)
+    yield from (f"{path}: a refresh would remove it" for path in brought.removed)
+    yield from (f"{path}: a refresh would change it" for path in brought.changed)
+    if not any(brought[1:4]):
+        yield "a refresh would write its receipt or its config.json anew"
 
 
 # --- back ---------------------------------------------------------------------------------------------

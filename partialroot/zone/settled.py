@@ -76,6 +76,21 @@ class Settled:
         except (OSError, *observed.DAMAGED):
             return None
 
+    def follows(self, zonepath: str, key: str) -> bool:
+        """Whether all is unchanged that the plan was made from by which a zone is what its receipt says.
+
+        False, too, where that is not known. How the files in its root are is not asked.
+        """
+        try:
+            zone = self._read(key)
+            return (
+                zone is not None
+                and zone["own"] == _own(zonepath)
+                and self._once(zone["observed"], self._is_unchanged, zone)
+            )
+        except (OSError, *observed.DAMAGED):
+            return False
+
     def _once(self, name: str, ask: Callable[[Mapping[str, Any]], bool], zone: Mapping[str, Any]) -> bool:
         if name not in self._known:
             self._known[name] = ask(zone)
@@ -128,7 +143,8 @@ class Notes:
                 image = zone.image
                 self._once(IMAGE + zone.image_key, lambda: _about_image(image, image_places()))
             state = _state(self._store, zone.zonepath, zone.key, zone.places)
-            _write(self._store, zone.key, {**zone._asdict(), "state": state, "observed": name})
+            about = {**zone._asdict(), "own": _own(zone.zonepath), "state": state, "observed": name}
+            _write(self._store, zone.key, about)
 
     def _once(self, name: str, make: Callable[[], Mapping[str, Any]]) -> None:
         if name not in self._written:
@@ -181,12 +197,22 @@ def _state(store: str, zonepath: str, key: str, places: Iterable[str]) -> str:
     top = os.open(zonepath, fs.DIRECTORY)
     try:
         with Dirs(top) as dirs:
-            own = [_status(dirs, f"/{name}", ctime=True) for name in OWN]
             inside = [_status(dirs, f"/root{place}", ctime=True) for place in places]
     finally:
         os.close(top)
     entry = os.lstat(f"{store}/zones/{key}")
-    return _digest([own, inside, [entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns]])
+    about = [entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns]
+    return _digest([_own(zonepath), inside, about])
+
+
+def _own(zonepath: str) -> list[list[object]]:
+    """Return how what lies beside a zone's files is."""
+    top = os.open(zonepath, fs.DIRECTORY)
+    try:
+        with Dirs(top) as dirs:
+            return [_status(dirs, f"/{name}", ctime=True) for name in OWN]
+    finally:
+        os.close(top)
 
 
 def _state_of_image(image: str, places: Iterable[str]) -> str:

@@ -80,9 +80,9 @@ def state(
         return "broken", (f"its image is gone: {receipt.image}",)
     drift = [_line(finding) for finding in findings if finding.severity == "error"]
     if drift:
-        return "drifted", tuple(_limited(drift))
+        return "drifted", tuple(limited(drift))
     stale = tuple(_stale(receipt, known))
-    return ("stale", tuple(_limited(stale))) if stale else ("current", ())
+    return ("stale", tuple(limited(stale))) if stale else ("current", ())
 
 
 def _line(finding: Finding) -> str:
@@ -91,7 +91,8 @@ def _line(finding: Finding) -> str:
     return f"{finding.path}: {finding.kind}{now}{was}"
 
 
-def _limited(lines: Iterable[str]) -> Iterator[str]:
+def limited(lines: Iterable[str]) -> Iterator[str]:
+    """Yield as many lines as are told in words, then how many more there are."""
     lines = list(lines)
     yield from islice(lines, MOST_LINES)
     if len(lines) > MOST_LINES:
