@@ -59,6 +59,19 @@ def test_an_edited_stack_is_not_the_zones(zone: Path) -> None:
     assert missing.name == "/usr/lib/security/pam_ours.so.1"
 
 
+@needs("root")
+@pytest.mark.parametrize("uid, mode", [(7, 0o644), (0, 0o664), (0, 0o646)])
+@pytest.mark.parametrize(
+    "path", ["/usr/lib/security/pam_unix_auth.so.1", "/etc/pam.conf", "/etc/security/crypt.conf"]
+)
+def test_what_others_could_write_no_login_trusts(path: str, uid: int, mode: int, zone: Path) -> None:
+    """libpam and crypt(3C) do not open it (linker facts 2.3, 2.4), and no ELF file tells."""
+    os.chown(f"{zone}{path}", uid, 0)
+    os.chmod(f"{zone}{path}", mode)
+    (warning,) = planned(zone, 'uses = ["zlogin"]').warnings
+    assert warning.startswith(f"{path}: is refused at every login")
+
+
 # --- what starts a zone -------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from partialroot.closure import openers
+from partialroot.closure.files import Found
 from partialroot.closure.following import Following, grown
 from partialroot.closure.linker.sunos import Sunos
 from partialroot.closure.modules import sunos_conf, sunos_nss, sunos_pam
@@ -59,12 +60,14 @@ def pluggable_modules(walk: Following, services: Iterable[Item]) -> None:
         stack = sunos_pam.stack(item.text, item.where, walk.files.text)
         for path, origin in stack.files:
             walk.add(path, Reason("pam", walk.real(origin)))
+            _distrust(walk, walk.files.file(path))
         for path, origin in stack.absent:
             walk.result.miss(path, origin, "error")
         for linker in linkers:
             for step in stack.steps:
                 module = sunos_pam.module_path(step.module, linker.bits)
-                walk.open(linker, module, Reason("pam", walk.real(step.origin)), step.severity)
+                library = walk.open(linker, module, Reason("pam", walk.real(step.origin)), step.severity)
+                _distrust(walk, library and library.found)
 
 
 def openings(walk: Following) -> None:
@@ -82,5 +85,15 @@ def openings(walk: Following) -> None:
 def _open(walk: Following, linker: Sunos, use: _Use, reason: Reason) -> None:
     for path in use.files:
         walk.add(path, reason)
+    if use.table == _CRYPT_CONF:
+        _distrust(walk, walk.files.file(_CRYPT_CONF))
     for module in use.modules(walk.files.text(use.table) or "", linker.bits) if use.table else ():
         walk.open(linker, module, Reason("dlopen", walk.real(use.table)), "warning", now=use.now)
+
+
+def _distrust(walk: Following, found: Found | None) -> None:
+    """Warn of what libpam (pam_framework.c, open_module) or crypt(3C) does not trust: a file of others."""
+    if found is not None and (found.node.uid != 0 or found.node.mode & 0o022):
+        walk.files.troubles[found.real] = (
+            "is refused at every login: it must be root's, and nobody else's to write"
+        )
