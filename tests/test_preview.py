@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bootable import until
 from command import partialroot
 from needs import needs
 from treedump import dump
@@ -134,8 +135,7 @@ def test_of_a_zone_that_runs_both_is_said(preview: Populate, populate: Populate,
     """What would change, if anything, and that it cannot be changed now."""
     populate(text=NEW)
     with subprocess.Popen(["chroot", zone / "root", "/usr/bin/cat"], stdin=subprocess.PIPE) as process:
-        while os.readlink(f"/proc/{process.pid}/root") != str(zone / "root"):
-            pass
+        until(lambda: os.readlink(f"/proc/{process.pid}/root") == str(zone / "root"), "it runs")
         for text, changed in ((NEW, False), (APP, True)):
             found = preview(text=text, code=3)
             assert (found["changed"], found["error"]["kind"]) == (changed, "busy")

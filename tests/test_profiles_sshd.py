@@ -2,11 +2,11 @@
 
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bootable import PATIENCE, until
 from command import partialroot
 from needs import needs
 
@@ -42,7 +42,9 @@ def boot(zone: Path, store: Path, key: Path, scratch: Path) -> Callable[[], Logi
         (booted,) = partialroot("boot", zone, "--runtime", "runc", "--store", store, "--json").document[
             "zones"
         ]
-        options = f"-i {key} -o BatchMode=yes -o UserKnownHostsFile={scratch}/known -o ConnectTimeout=5"
+        options = (
+            f"-i {key} -o BatchMode=yes -o UserKnownHostsFile={scratch}/known -o ConnectTimeout={PATIENCE}"
+        )
         to = [
             "ssh",
             *shlex.split(options),
@@ -52,12 +54,15 @@ def boot(zone: Path, store: Path, key: Path, scratch: Path) -> Callable[[], Logi
         ]
 
         def login(*words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-            for _ in range(50):  # until the zone has made its keys
-                done = subprocess.run([to[0], *options, *to[1:], *words], capture_output=True, text=True)
-                if "refused" not in done.stderr:
-                    break
-                time.sleep(0.1)
-            return done
+            line = [to[0], *options, *to[1:], *words]
+            tries: list[subprocess.CompletedProcess[str]] = []
+
+            def answers() -> bool:
+                tries.append(subprocess.run(line, capture_output=True, text=True))
+                return "refused" not in tries[-1].stderr
+
+            until(answers, "the zone has made its keys")
+            return tries[-1]
 
         return login
 

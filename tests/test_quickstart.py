@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bootable import PATIENCE
 from needs import needs, require
 from spaces import LoopFs
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "scripts/quickstart"
-SECONDS = 60
+SECONDS = 10 * PATIENCE
 WITHOUT_SYS_ADMIN = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -96,7 +97,8 @@ def test_as_root(run: Run) -> None:
 @needs("root", "mount", "runc", "setpriv")
 def test_a_port_that_is_taken(run: Run) -> None:
     bound_to_us = "setpriv --pdeathsig KILL"  # the shell becomes the quickstart: the listener ends with it
-    listener = f"{bound_to_us} {sys.executable} -m http.server 8000 >/dev/null 2>&1 & sleep 1;"
+    listener = f"{bound_to_us} {sys.executable} -m http.server 8000 >/dev/null 2>&1 &"
+    listener += "until ss --no-header --listening --tcp --numeric | grep -q ':8000 '; do sleep 0.05; done;"
     said(run(setup=listener), *SERVED, r"port=8001$")
 
 

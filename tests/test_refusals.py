@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bootable import until
 from command import partialroot
 from needs import needs
 from treedump import dump
@@ -175,10 +176,10 @@ def running(place: Path) -> Iterator[Path]:
     zone = place / "web"
     words = ("--source", place / "source", "--store", place / "store")
     partialroot("populate", zone, place / "app.toml", *words)
-    process = subprocess.Popen(["chroot", zone / "root", "/usr/bin/sleep", "100"])
+    process = subprocess.Popen(["chroot", zone / "root", "/usr/bin/sleep", "1000"])
     try:
-        while os.readlink(f"/proc/{process.pid}/exe") != str(zone / "root/usr/bin/sleep"):
-            pass
+        command = Path(f"/proc/{process.pid}/cmdline")
+        until(lambda: command.read_bytes().startswith(b"/usr/bin/sleep"), "it runs")
         yield zone
     finally:
         process.kill()
@@ -194,7 +195,7 @@ def test_a_running_zone_is_left_alone(place: Path, running: Path) -> None:
     assert dump(place, skip=["/store/locks"]) == before
     status = partialroot("status", running, "--store", place / "store", "--json").document["zones"][0]
     assert status["running"] is True
-    assert [one["command"] for one in status["processes"]] == ["/usr/bin/sleep 100"]
+    assert [one["command"] for one in status["processes"]] == ["/usr/bin/sleep 1000"]
 
 
 def test_of_several_zones_the_others_go_on(place: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import test_dpkg
 from hypothesis import given
 from hypothesis import strategies as st
+from moments import let_the_clock_tick
 from needs import needs
 
 from partialroot.model import Supplier
@@ -256,6 +257,7 @@ def test_who_has_what_is_missing_is_asked_once(root: Path, tmp_path: Path) -> No
     for name, package in (("hello", "greeter"), ("nothing", None)):
         assert wanting(root, memory, name) == package
         assert wanting(root, memory, name, mute=True) == package
+    let_the_clock_tick(lists)
     (lists / "new").write_text("Package: nothing\n")
     (lists / "new").rename(lists / "y_Packages")
     assert wanting(root, memory, "nothing") == "nothing"

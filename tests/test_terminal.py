@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from bootable import PATIENCE
 from command import CHECKOUT
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*(3[0-7]|4[0-7]|9[0-7]|38|48)[0-9;]*m")
@@ -30,7 +31,7 @@ def shown(*words: str, **more: str) -> bytes:
         pass
     finally:
         os.close(ours)
-    assert process.wait(timeout=60) in (0, 2)
+    assert process.wait(PATIENCE) in (0, 2)
     return said
 
 
