@@ -2,10 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from killing import run
 from needs import needs
+from places import Place
 from test_apply_update import Zone
 from test_apply_update import zone as zone  # the fixture
 from treedump import differences, dump
@@ -234,3 +237,21 @@ def test_a_hostile_copy_is_not_followed(zone: Zone, tmp_path: Path) -> None:
     zone.update(directory("/etc"), text("/etc/a", "2"))
     kept = [path for path in (zone.site.store.root / "previous").rglob("*") if path.is_file()]
     assert not [path for path in kept if "secret" in path.read_text()]
+
+
+def test_no_zone_goes_back_where_others_could_put_another(
+    tmp_path: Path, mounted: Callable[..., Path]
+) -> None:
+    place = Place(mounted(tmp_path, "-o", "mode=0755"), "rollback")
+    try:
+        place.prepare()
+        place.zone.parent.chmod(0o777)
+        before = place.look(times=True)
+        for words in ((), ("-n",)):
+            done = run("rollback", place.zone, *words, "--store", place.store)
+            assert done.code == 2 and "can be written by others" in done.err
+        assert place.look(times=True) == before
+        place.zone.parent.chmod(0o755)
+        assert run("rollback", place.zone, "--store", place.store).code == 0
+    finally:
+        place.clear()

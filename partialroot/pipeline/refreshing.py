@@ -95,9 +95,14 @@ def _request(store: Path, zonepath: str) -> Request:
 
     A plan depends on neither its address nor its host name.
     """
-    request = need_receipt(Path(zonepath)).request
-    check_zonepath(zonepath, source=Path(request.source), store=store)
-    return request._replace(address=None, hostname=None)
+    return _in_place(store, zonepath).request._replace(address=None, hostname=None)
+
+
+def _in_place(store: Path, zonepath: str) -> Receipt:
+    """Return the receipt of a zone; ZonepathError where no zone may be made any more."""
+    receipt = need_receipt(Path(zonepath))
+    check_zonepath(zonepath, source=Path(receipt.request.source), store=store)
+    return receipt
 
 
 def _asked(request: Request) -> Asked:
@@ -266,7 +271,7 @@ def _roll_back(store: Store, zonepath: str) -> Outcome[Refreshed]:
     path = Path(zonepath)
     refuse_branded(path, _BRANDED)
     with opened(store, path) as (site, notes):
-        old = need_receipt(path)
+        old = _in_place(store.root, zonepath)
         refuse_running(path)
         found: list[Brought] = []
         apply.roll_back(
@@ -279,7 +284,7 @@ def _would_bring_back(store: Store, zonepath: str) -> Outcome[Refreshed]:
     path = Path(zonepath)
     refuse_branded(path, _BRANDED)
     refuse_under_way(store, path)
-    old = need_receipt(path)
+    old = _in_place(store.root, zonepath)
     refuse_running(path)
     site = Site(store, path, mounter_of(old.request.platform))
     refuse_unready(site, old)
