@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -278,3 +279,36 @@ def test_another_root_is_read_as_it_is(packaged: Live) -> None:
     packaged.write("/src/var/sadm/pkg/TRIBlate/pkginfo", "PKG=TRIBlate\n")
     check(packaged, "/src", code=None)
     assert not packaged.path("/var/log/said").exists()
+
+
+# --- commands that fail -------------------------------------------------------------------------------
+
+MOUNT, UMOUNT, PKGADM_PROGRAM = "/usr/sbin/mount", "/usr/sbin/umount", "/usr/bin/pkgadm"
+
+
+@pytest.mark.parametrize(
+    "name, does, code, says",
+    [
+        (MOUNT, "echo 'lofs: not today' >&2; exit 1", 2, "/src/lib/libc.so.1 cannot be seen: .* not today"),
+        (MOUNT, "exit 0", 2, "something else is mounted over /src/lib/libc.so.1"),
+        (MOUNT, None, 2, "cannot be seen: .*/usr/sbin/mount .* No such file"),
+        (UMOUNT, "exit 32", 3, "still mounted: /usr/sbin/umount .* failed: exit 32"),
+        (UMOUNT, "exit 0", 3, "still mounted"),
+        (PKGADM_PROGRAM, "kill -9 $$", 3, "/usr/bin/pkgadm sync failed"),
+    ],
+)
+def test_a_command_that_fails_is_named_and_nothing_stays(
+    name: str, does: str | None, code: int, says: str, packaged: Live
+) -> None:
+    packaged.cover()
+    kept = packaged.path(name).read_text()
+    packaged.path(name).unlink()
+    if does is not None:
+        packaged.write(name, f"#!/bin/sh\n{does}\n", 0o755)
+    words = ["/", "late"] if name == PKGADM_PROGRAM else ["/src", "page"]
+    options = ["--platform", "illumos", "--manifests", "/profiles", "--source"]
+    assert re.search(says, packaged.partialroot("plan", *options, *words, code=code).err)
+    packaged.path(name).unlink(missing_ok=True)
+    packaged.write(name, kept, 0o755)
+    packaged.make("plan", "page")
+    assert packaged.views() == []

@@ -7,11 +7,11 @@ what is mounted in it; hidden files are read, linked and copied there.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from partialroot.errors import ApplyError, BusyError
+from partialroot.errors import ApplyError, BusyError, SourceError
 from partialroot.host import local
 from partialroot.host.illumos import commands, mnttab
 from partialroot.model import NOTHING
@@ -32,7 +32,7 @@ def own_files(store: Path, source: Path) -> Iterator[Mapping[str, str]]:
     """Yield where on the host the files of a source are that loopback mounts hide; mounted until the end.
 
     There are none but on illumos, and only root can see them. Views of commands that were killed are taken
-    away first. Raises ApplyError when the view cannot be mounted, BusyError when it does not go again.
+    away first. Raises SourceError when the view cannot be mounted, BusyError when it does not go again.
     """
     if not local.is_illumos() or os.geteuid() != 0:
         yield NOTHING
@@ -45,7 +45,7 @@ def own_files(store: Path, source: Path) -> Iterator[Mapping[str, str]]:
         yield NOTHING
         return
     system = mounts.holding(top).point
-    with _only_if_used(store), _mounted(Store(store), system) as view:
+    with _only_if_used(store), _mounted(Store(store), system, hidden) as view:
         places = {path: f"{view}/{path[len(system.rstrip('/')) + 1 :]}" for path in hidden}
         inside = {path[len(top.rstrip("/")) :]: place for path, place in places.items()}
         yield {path: place for path, place in inside.items() if os.path.isfile(place)}
@@ -67,20 +67,31 @@ def _only_if_used(store: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _mounted(store: Store, file_system: str) -> Iterator[Path]:
-    """Yield a directory of the store in which a file system's own files are seen."""
+def _mounted(store: Store, file_system: str, hidden: Collection[str]) -> Iterator[Path]:
+    """Yield a directory of the store in which a file system's own files are seen, ``hidden`` ones, too."""
     name = f"{os.getpid()}-{os.urandom(4).hex()}"
     place = store.root / VIEWS / name
     with store.lock_view(name):  # before there is anything to sweep
         make_private(place, "the place of a view")
         try:
-            commands.run(*mnttab.own_view(file_system, str(place)))
+            _mount(file_system, place, hidden)
             yield place
         except BaseException:
             with suppress(BusyError):  # the next command tries again
                 _take_away(place)
             raise
         _take_away(place)
+
+
+def _mount(file_system: str, place: Path, hidden: Collection[str]) -> None:
+    try:
+        commands.run(*mnttab.own_view(file_system, str(place)))
+    except ApplyError as error:
+        files = ", ".join(sorted(hidden))
+        raise SourceError(
+            f"something is mounted over it, and the source's own {files} cannot be seen: {error.message}",
+            hint=f"umount {files}, or find out why lofs cannot be mounted",
+        ) from error
 
 
 def sweep(store: Store) -> None:
