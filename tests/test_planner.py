@@ -22,8 +22,9 @@ from partialroot.model import (
     ZoneSettings,
 )
 from partialroot.paths import RootPath
-from partialroot.plan.facts import HostFacts
+from partialroot.plan.facts import Golden, HostFacts, Least
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
+from partialroot.plan.space import There, check_space
 
 WHY = (Reason("file", "test.toml:1"),)
 PLENTY = (1 << 40, 1 << 30)
@@ -195,12 +196,41 @@ def test_share_leaves_methods_out() -> None:
     assert "--share leaves link out" in only(made, "/usr/bin/a").why
 
 
+def fits(*entries: Entry, facts: HostFacts, there: There = There()) -> str:  # noqa: B008
+    """Return why what these entries take does not fit; "" if it does."""
+    try:
+        check_space(planned(*entries, facts=facts), facts, there)
+    except SpaceError as error:
+        return str(error)
+    return ""
+
+
 def test_what_cannot_fit_is_refused() -> None:
-    with pytest.raises(SpaceError, match="10 bytes free"):
-        planned(file("/etc/b"), facts=host(free=(10, 100)))
-    with pytest.raises(SpaceError, match="1 inodes free"):
-        planned(file("/etc/b"), file("/etc/c"), facts=host(free=(1 << 30, 1)))
-    planned(file("/usr/bin/a"), facts=host(free=(10, 10)))
+    assert "the zonepath's file system has 10 bytes free" in fits(file("/etc/b"), facts=host(free=(10, 100)))
+    assert "has 1 inodes free" in fits(file("/etc/b"), file("/etc/c"), facts=host(free=(1 << 30, 1)))
+    assert not fits(file("/usr/bin/a"), facts=host(free=(10, 10)))
+
+
+def test_an_image_that_is_there_takes_no_space() -> None:
+    facts = host(links={"/": "on another mount"}, free=(10, 100))
+    assert "the image's file system" in fits(file("/usr/bin/a"), facts=facts)
+    assert not fits(file("/usr/bin/a"), facts=facts, there=There(image=True))
+
+
+@pytest.mark.parametrize("home", [Layer.SHARED, Layer.PRIVATE])
+def test_a_golden_layer_takes_space_once(home: Layer) -> None:
+    """And each root that is a copy of it, on write, what profiles write."""
+    written = file("/etc/motd")._replace(text=b"hello", source=None, node=None, size=5)
+    entries = (file("/usr/bin/a"), file("/etc/b", node(size=10_000)), written)
+    enough = host()._replace(golden=Golden("", Least(1, 1), home))
+    little = (5_000, 2)
+    tight = enough._replace(free_image=little) if home is Layer.SHARED else enough._replace(free_root=little)
+    where = "the image's" if home is Layer.SHARED else "the zonepath's"
+    assert where in fits(*entries, facts=tight)
+    assert not fits(*entries, facts=tight, there=There(golden=True))
+    assert not fits(*entries, facts=enough)
+    no_room = enough._replace(free_root=(10, 2))
+    assert "the zonepath's" in fits(*entries, facts=no_room, there=There(golden=True))
 
 
 def test_owners_that_cannot_be_given_are_warned_of() -> None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from partialroot.errors import ConflictError, NoReceiptError, ProfileError
-from partialroot.host.illumos import goldens
 from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
 from partialroot.host.illumos.goldens import Goldens
 from partialroot.model import Receipt, Request
@@ -65,7 +64,7 @@ class Branded:
             self._options,
             profiles,
             [datasets.zonepath],
-            why_no_dataset=lambda: goldens.why_not(datasets.top()),
+            dataset=datasets.top,
         )
 
     def build(self, datasets: Datasets, planned: Planned, profiles: Sequence[str]) -> None:

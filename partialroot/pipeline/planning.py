@@ -10,9 +10,9 @@ from partialroot.closure.modules.brand import BrandProgram
 from partialroot.errors import BusyError, ConflictError, SourceError
 from partialroot.host import local
 from partialroot.host.facts import golden
-from partialroot.host.illumos import mnttab
+from partialroot.host.illumos import goldens, mnttab
 from partialroot.host.illumos.mnttab import MountTable
-from partialroot.model import NOTHING, Node, Plan, Profile, Selection, ZoneSettings
+from partialroot.model import NOTHING, Layer, Node, Plan, Profile, Selection, ZoneSettings
 from partialroot.paths import RootPath, host_path, is_tarball
 from partialroot.pipeline.sources import (
     Options,
@@ -26,6 +26,7 @@ from partialroot.plan.facts import DATASET_LEAST
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
 from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
 from partialroot.plan.select import select
+from partialroot.plan.space import There, check_space
 from partialroot.plan.wishes import with_overlays
 from partialroot.profiles.library import Library
 from partialroot.source.content import measure
@@ -126,12 +127,12 @@ def make_plan(
     zonepaths: Sequence[Path],
     *,
     suppliers: bool = True,
-    why_no_dataset: Callable[[], str] | None = None,
+    dataset: Callable[[], str] | None = None,
 ) -> Planned:
     """Return the plan of one command, the same for all its zones.
 
-    A plan that is only looked at needs no ``suppliers``, who may take 0.1 s to find. For a root that is a
-    dataset still to be made, ``why_no_dataset`` says why it cannot be a clone of a golden one. Raises
+    A plan that is only looked at needs no ``suppliers``, who may take 0.1 s to find. For a root that is to
+    be a dataset, ``dataset`` returns the zonepath's: it may be a clone of one beside that. Raises
     MissingError before a byte is read for measuring, and every other refusal of the stages.
     """
     selection, tree = make_selection(options, profiles)
@@ -151,8 +152,9 @@ def make_plan(
         raise BusyError(
             "went away while it was looked at", path=where, hint="run the command again"
         ) from error
-    if why_no_dataset:
-        facts = facts._replace(golden=golden(selection, DATASET_LEAST, why_no_dataset))
+    if dataset:
+        roots = golden(selection, DATASET_LEAST, lambda: goldens.why_not(dataset()))
+        facts = facts._replace(golden=roots._replace(home=Layer.PRIVATE))
     if options.unpacked:
         facts = facts._replace(image_home=options.unpacked.home)
     if local.is_illumos():
@@ -160,12 +162,26 @@ def make_plan(
     if selection.platform == "illumos":  # platform.xml mounts the image in every zone of the brand
         facts = facts._replace(no_mount="")
     planned = plan(selection, facts, contents, sharing)
+    check_space(planned, facts, _there(planned, dataset))
     if suppliers:  # later, packages may have changed
         from partialroot.plan.supplied import taken, with_suppliers
         from partialroot.source.packages.suppliers import suppliers as find_suppliers
 
         planned = with_suppliers(planned, find_suppliers(tree, open_packages(tree), taken(planned)))
     return Planned(planned, facts.lost_owners)
+
+
+def _there(planned: Plan, dataset: Callable[[], str] | None) -> There:
+    """Return what of a plan is there, and need not be written."""
+    from partialroot.zone import subvolumes  # not for who only follows closures
+    from partialroot.zone.site import image_path
+
+    image, key = image_path(planned), planned.golden
+    if key and dataset:
+        has_golden = goldens.Goldens.beside(dataset()).has(key)
+    else:
+        has_golden = bool(key and image and subvolumes.has(Path(image), key))
+    return There(bool(image and os.path.isdir(image)), has_golden)
 
 
 def only_plan(options: Options, profiles: Sequence[str]) -> Plan:

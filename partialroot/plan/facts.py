@@ -36,11 +36,13 @@ for the first; with 1,000 paths 0.65, 1.9 and 2.9 s. Four megabytes take 30 ms t
 class Golden(NamedTuple):
     """Whether a zone's root can be a copy, on write, of a golden one.
 
-    ``why_not`` says in words why it cannot. ``least`` is what a layer must have to be worth it.
+    ``why_not`` says in words why it cannot. ``least`` is what a layer must have to be worth it. It lies on
+    the file system of the layer ``home``: subvolumes with the image, datasets beside the zonepath's.
     """
 
     why_not: str = "not tried"
     least: Least = SNAPSHOT_LEAST
+    home: Layer = Layer.SHARED
 
 
 class HostFacts(NamedTuple):

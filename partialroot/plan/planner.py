@@ -6,7 +6,7 @@ Pure: everything the host can or cannot do was tried before and is in ``HostFact
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from partialroot.errors import ConflictError, Missing, MissingError, SpaceError
+from partialroot.errors import ConflictError, Missing, MissingError
 from partialroot.model import (
     Action,
     Content,
@@ -24,8 +24,6 @@ from partialroot.plan.facts import HostFacts
 
 AUTO = ("auto",)
 _ALL = frozenset({Method.MOUNT, Method.LINK, Method.CLONE, Method.COPY})
-# One file takes at most this much beyond its bytes: a block's rounding and its inode.
-_SLACK = 4096
 _GOLDEN = "{} private paths are copied once for all zones that have the same"
 
 
@@ -86,13 +84,9 @@ def _unreadable(entry: Entry) -> Missing:
 def plan(
     selection: Selection, facts: HostFacts, contents: Mapping[RootPath, Content], sharing: Sharing
 ) -> Plan:
-    """Return what to do at each destination.
-
-    Raises SpaceError when it would not fit.
-    """
+    """Return what to do at each destination; whether that fits is asked next (``plan.space``)."""
     chooser = _Chooser(selection, facts, contents, sharing)
     actions = tuple(chooser.action(entry) for entry in selection.entries)
-    _check_space(actions, facts)
     private = tuple(action for action in actions if action.entry.layer is Layer.PRIVATE)
     common = tuple(cloned.common(private))
     tops = tuple(top for top in selection.tops if top in chooser.mounted)
@@ -240,27 +234,6 @@ def content_of(entry: Entry) -> Content:
     from hashlib import sha256
 
     return Content(sha256(entry.text or b"").hexdigest())
-
-
-def _check_space(actions: Iterable[Action], facts: HostFacts) -> None:
-    """Refuse early what cannot fit; clones and links need inodes or names only."""
-    need = {Layer.SHARED: [0, 0], Layer.PRIVATE: [0, 0]}
-    for action in actions:
-        layer = action.entry.layer
-        if action.method in (Method.COPY, Method.WRITE) and action.twin is None:
-            need[layer][0] += action.entry.size + _SLACK
-        if action.method is not Method.LINK:
-            need[layer][1] += 1
-    for layer, free, where in (
-        (Layer.SHARED, facts.free_image, "the image's file system"),
-        (Layer.PRIVATE, facts.free_root, "the zonepath's file system"),
-    ):
-        for wanted, left, unit in zip(need[layer], free, ("bytes", "inodes"), strict=True):
-            if wanted > left:
-                raise SpaceError(
-                    f"{where} has {left} {unit} free, {wanted} are needed",
-                    hint="free some, or choose another place",
-                )
 
 
 def _lost_links(actions: Iterable[Action], facts: HostFacts) -> Iterator[str]:

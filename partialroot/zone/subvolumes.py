@@ -53,6 +53,11 @@ def _read(plan: Plan, keeper: "Subvolumes", image: Path) -> Built:
     return known[1]
 
 
+def has(image: Path, key: str) -> bool:
+    """Whether an image has a golden layer: that is renamed when it is whole."""
+    return (image / f"{PREFIX}{key}").exists()
+
+
 class Subvolumes:
     """The golden layers of one image. The copy will be the zonepath ``name`` in an open directory."""
 
@@ -61,8 +66,8 @@ class Subvolumes:
         self._at, self._name = at, name
 
     def has(self, key: str) -> bool:
-        """Whether a layer is there: it is renamed when it is whole."""
-        return self._place(key).exists()
+        """Whether a layer is there."""
+        return has(self._image, key)
 
     def build(self, key: str, fill: Fill) -> None:
         """Build it beside and rename it, once all of it is on the disk."""
