@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from calendar import timegm
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def test_since_when(place: Place) -> None:
 
     def since(path: str) -> float:
         told = asked(place, path)["a", path]["since"]
-        return time.mktime(time.strptime(told, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+        return timegm(time.strptime(told, "%Y-%m-%dT%H:%M:%SZ"))
 
     assert before <= since("/usr/bin/tool") <= time.time()
     os.utime(zone / "image", (10**9, 10**9), follow_symlinks=False)

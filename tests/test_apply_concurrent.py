@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bootable import until
 from children import beside
 from needs import needs
-from test_store import wait_for
 from treedump import differences, dump
 from zones import REQUEST, directory, plan_of, site_at, taken, text
 
@@ -40,7 +40,7 @@ def plan(top: Path, content: str = "1", names: str = "ab") -> Plan:
     return plan_of(source, top / "store", [*shared, directory("/etc"), text("/etc/a", content)], ("/usr",))
 
 
-def populate(top: Path, zone: str, wanted: Plan, wait: float = 30.0) -> None:
+def populate(top: Path, zone: str, wanted: Plan, wait: float = 300) -> None:
     site = site_at(top / "store", top / zone)
     with site.store.lock_zone(site.zonepath, wait):
         apply.recover(site)
@@ -51,7 +51,7 @@ def populate(top: Path, zone: str, wanted: Plan, wait: float = 30.0) -> None:
             apply.update(wanted, site, REQUEST, {}, made)
 
 
-def remove(top: Path, zone: str, wait: float = 30.0) -> None:
+def remove(top: Path, zone: str, wait: float = 300) -> None:
     site = site_at(top / "store", top / zone)
     with site.store.lock_zone(site.zonepath, wait):
         apply.recover(site)
@@ -90,7 +90,7 @@ def stop_at(effect: str, top: Path) -> None:
 @pytest.mark.parametrize("effect", ["mkdir", "link", "bind", "syncfs"])
 def test_the_second_is_told_and_touches_nothing(top: Path, effect: str) -> None:
     with beside(lambda: stop_at(effect, top), lambda: populate(top, "web", plan(top))) as pid:
-        wait_for(top / "stopped")
+        until((top / "stopped").exists, "it stops")
         before = dump(top, skip=("/store/locks",))
         with pytest.raises(BusyError, match=f"process {pid} works on it"):
             populate(top, "web", plan(top), wait=0)
@@ -103,7 +103,7 @@ def test_the_second_is_told_and_touches_nothing(top: Path, effect: str) -> None:
 
 def test_a_dead_builder_of_an_image_holds_nobody_up(top: Path) -> None:
     with beside(lambda: stop_at("link", top), lambda: populate(top, "one", plan(top))):
-        wait_for(top / "stopped")
+        until((top / "stopped").exists, "it stops")
     populate(top, "two", plan(top))
     populate(top, "one", plan(top))
     check_consistent(top)
@@ -115,11 +115,11 @@ def test_an_image_that_is_about_to_be_used_is_not_released(top: Path, effect: st
     """One zone is being made with an image while its only other user goes."""
     populate(top, "old", plan(top))
     with beside(lambda: stop_at(effect, top), lambda: populate(top, "new", plan(top))):
-        wait_for(top / "stopped")
+        until((top / "stopped").exists, "it stops")
         remove(top, "old")
         assert len(os.listdir(top / "store/images")) == 1
     site = site_at(top / "store", top / "new")
-    with site.store.lock_zone(site.zonepath, 30):
+    with site.store.lock_zone(site.zonepath, 300):
         assert "undone" in str(apply.recover(site))
     check_consistent(top)
     assert os.listdir(top / "store/images") == []
@@ -143,7 +143,7 @@ def test_many_at_once_on_the_same_zones_and_images(top: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(90)
+        worker.join(300)
     assert [worker.exitcode for worker in workers] == [0] * 4
     check_consistent(top)
     for zone in ("x", "y", "z"):

@@ -214,7 +214,7 @@ HANDMADE = [
 
 def reads_or_says(data: bytes) -> None:
     """Whatever the bytes, the answer is an Elf, None, or a SourceError, and it is quick."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         found = read_elf(data)
     except SourceError:
@@ -223,7 +223,7 @@ def reads_or_says(data: bytes) -> None:
         assert sum(len(need.name) for need in found.needs) <= 1 << 23
         for note in found.dlopen:
             notes.parse(note)
-    assert time.perf_counter() - start < 10, "as good as a hang"
+    assert time.process_time() - start < 10, "as good as a hang"
 
 
 @settings(max_examples=400, deadline=None)

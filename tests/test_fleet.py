@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bootable import until
 from command import CHECKOUT, partialroot
 from hypothesis import given
 from hypothesis import strategies as st
@@ -241,6 +241,11 @@ def test_many_zones_in_two_processes(ground: Ground) -> None:
     check_clean(ground)
 
 
+def blocks(store: Path) -> int:
+    """Return what a store takes for zones: what is remembered of old files is for all commands."""
+    return sum(path.lstat().st_blocks for path in store.rglob("*") if path.name != "memory")
+
+
 @needs("root", "mount")
 def test_what_a_zone_takes_beside_its_files(ground: Ground) -> None:
     """At most 64 KiB and four mounts, however many files it shares."""
@@ -248,24 +253,44 @@ def test_what_a_zone_takes_beside_its_files(ground: Ground) -> None:
         write(ground.top / f"source/usr/share/many/{number}", "x", 0o644)
     write(ground.top / "many.toml", 'files = ["/usr/share/many"]\n', 0o644)
     ground.populate(ground.zone("a"), ground.top / "many.toml")
-    before = sum(path.lstat().st_blocks for path in ground.store.rglob("*"))
+    before = blocks(ground.store)
     mounts = len(mounts_below(ground.top))
     ground.populate(ground.zone("b"), ground.top / "many.toml")
-    store = sum(path.lstat().st_blocks for path in ground.store.rglob("*")) - before
+    store = blocks(ground.store) - before
     zone = sum((ground.zone("b") / name).stat().st_blocks for name in ("receipt.json", "config.json"))
     assert (store + zone) * 512 <= 64 << 10
     assert len(mounts_below(ground.top)) - mounts <= 4
 
 
+# The command, whose processes stop at their next effect once there are 20 zones, until they are interrupted.
+STOPPING = """
+import os, sys, time
+from partialroot.__main__ import command
+from partialroot.zone import fs
+zones, stopped = sys.argv.pop(1), sys.argv.pop(1)
+stops = True
+def observe(name, path):
+    global stops
+    if stops and len(os.listdir(zones)) >= 20:
+        stops = False
+        open(f"{stopped}/{os.getpid()}", "w").close()
+        time.sleep(1000)
+fs.observe = observe
+command()
+"""
+
+
 @needs("root", "mount")
 def test_an_interrupt_leaves_nothing_half_done(ground: Ground) -> None:
-    zones = [ground.zone(number) for number in range(400)]
+    zones = [ground.zone(number) for number in range(MANY)]  # in two processes
     words = ["populate", *zones, ground.top / "web.toml", "--source", ground.top / "source", "--jobs", "2"]
-    line = [sys.executable, "-m", "partialroot", *map(str, words), "--store", str(ground.store)]
+    stopped = ground.top / "stopped"
+    stopped.mkdir()
+    line = [sys.executable, "-c", STOPPING, str(ground.top / "zones"), str(stopped), *map(str, words)]
+    line += ["--store", str(ground.store)]
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
     with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and len(os.listdir(ground.top / "zones")) < 20:
-            time.sleep(0.001)
+        until(lambda: process.poll() is not None or len(os.listdir(stopped)) == 2, "both processes stop")
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
     assert "Traceback" not in said
@@ -310,9 +335,14 @@ def test_zones_share_the_page_cache(loop_fs: LoopFs) -> None:
     tool.write_bytes(bytes(1 << 20))
     ground.populate(*zones, top / "web.toml")
     files = [zone / "root/usr/bin/tool" for zone in zones]
-    os.sync()
-    with files[0].open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with tool.open("rb") as file:
+
+        def dropped() -> bool:  # but for pages that are being written
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            return not resident(tool)
+
+        until(dropped, "no page is in memory")
     assert {resident(file) for file in files} == {0}
     files[0].read_bytes()
     pages = (1 << 20) // mmap.PAGESIZE

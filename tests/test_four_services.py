@@ -13,7 +13,7 @@ import time
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,7 +99,7 @@ class Service(NamedTuple):
     def answers(self, address: str) -> list[bytes]:
         """Return what it answers at an address, once it listens there."""
         ask = self._get if self.is_http else self._say
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while True:
             try:
                 return [ask(address, request) for request in self.requests]
@@ -110,12 +110,12 @@ class Service(NamedTuple):
 
     def _get(self, address: str, path: str) -> bytes:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"http://{address}:{self.port}{path}", timeout=10) as answer:
+        with direct.open(f"http://{address}:{self.port}{path}", timeout=60) as answer:
             body: bytes = answer.read()
         return body
 
     def _say(self, address: str, line: str) -> bytes:
-        with socket.create_connection((address, self.port), timeout=10) as connection:
+        with socket.create_connection((address, self.port), timeout=60) as connection:
             connection.sendall(f"{line}\r\nQUIT\r\n".encode())
             with connection.makefile("rb") as answer:
                 return answer.read()
@@ -163,10 +163,12 @@ def write(place: Path, files: dict[str, str]) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
+    """Return a port that nobody has, nor a connection is given of itself: it could be one to itself."""
+    for port in range(20000, 30000):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager

@@ -39,8 +39,9 @@ def spread(work: Callable[[int], T], count: int, workers: int) -> Iterator[Done[
     if workers < 2:
         yield from (Done(number, work(number)) for number in range(count))
         return
-    crew = _Crew(work, workers)
+    crew = _Crew(work)
     try:
+        crew.begin(workers)
         yield from crew.results(iter(range(count)))
     finally:
         crew.end()
@@ -54,23 +55,27 @@ class _Worker(NamedTuple):
 class _Crew(Generic[T]):
     """The workers, each with a pipe to it."""
 
-    def __init__(self, work: Callable[[int], T], count: int) -> None:
+    def __init__(self, work: Callable[[int], T]) -> None:
+        self._work = work
         self._workers: list[_Worker] = []
         self._doing: dict[Connection, int] = {}
+
+    def begin(self, count: int) -> None:
+        """Start so many workers: an interrupt comes when they are known, and can be ended."""
         interrupts = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
         try:
             for _ in range(count):
-                self._workers.append(self._begin(work))
+                self._workers.append(self._begin())
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, interrupts)
 
-    def _begin(self, work: Callable[[int], T]) -> _Worker:
+    def _begin(self) -> _Worker:
         import multiprocessing
 
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
         inherited = [*(worker.connection for worker in self._workers), ours]
-        process = context.Process(target=_serve, args=(theirs, inherited, work))
+        process = context.Process(target=_serve, args=(theirs, inherited, self._work))
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -119,8 +124,8 @@ def _serve(connection: "Connection", inherited: "list[Connection]", work: Callab
     """Do what the parent gives until it gives nothing more, or is gone."""
     for one in inherited:
         one.close()
-    signal.signal(signal.SIGTERM, _stop)
     with suppress(KeyboardInterrupt, EOFError, OSError):
+        signal.signal(signal.SIGTERM, _stop)
         while True:
             connection.send(work(connection.recv()))
 
