@@ -71,6 +71,41 @@ echo $xopt $SIZE > etc/size
 """,
     "nginx.rc": "#!/sbin/sh\n/opt/tribblix/nginx/sbin/nginx > /dev/console < /dev/null 2>&1 &\n",
     "zlogin-fix.sh": "#!/bin/sh\ntouch root/.hushlogin\n",
+    "wipe.rc": "#!/sbin/sh\n/wipe.sh\n",
+    "wipe.sh": "#!/sbin/sh\necho wiping\n",
+    "wipe-fix.sh": """#!/bin/sh
+cp "${THOME}/mvi/wipe.sh" wipe.sh
+chmod a+x wipe.sh
+rm -f etc/services etc/inet/services kernel/drv/amd64/ip6*
+rm -fr etc/security/*.d
+rm etc/inet/ipsec*
+rmdir usr/bin/amd64
+rmdir var/adm/*
+rmdir export mnt opt home
+export SIZE=44M
+""",
+    # Away from the stage and back, over what is there and what is not.
+    "narrow-fix.sh": """#!/bin/sh
+rm -fr `find kernel -name amd64 -type d`
+rm -fr `find lib -name amd64 -type d`
+HERE=`pwd`
+for top in kernel usr/lib
+do
+    for dir in `find $top -xdev -name amd64 -type d`
+    do
+        cd $dir
+        for file in *
+        do
+            rm -f ../$file
+        done
+        cd $HERE
+    done
+done
+gsed -i 's/minor/lesser/' etc/minor_perm
+gsed -i '/no-such-line/d' etc/name_to_major
+pwd | wc -l > etc/lines
+SIZE=48M
+""",
 }
 
 

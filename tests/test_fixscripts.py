@@ -180,6 +180,16 @@ def test_that_they_cannot_be_confined_is_not_said_of_a_script(tree: Tree, tmp_pa
         run(tree, "true", directory=tmp_path / "gone")
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_modes_do_not_depend_on_who_calls(umask: int, tree: Tree) -> None:
+    before = os.umask(umask)
+    try:
+        found = run(tree, "mkdir etc/d; touch etc/f")
+    finally:
+        os.umask(before)
+    assert (found["/etc/d"].mode, found["/etc/f"].mode) == (0o755, 0o644)
+
+
 def test_source_host_and_network_are_out_of_reach(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
     script = f"""
@@ -205,11 +215,13 @@ def test_without_namespaces_they_run_only_when_told(tree: Tree, monkeypatch: pyt
     with pytest.raises(ConflictError) as caught:
         run(tree, "touch etc/x")
     assert "--run-fix-scripts" in str(caught.value.hint)
-    fragment = Fragment("s", str(tree.root), fix="touch etc/x; echo $MVI_DIR > etc/where")
+    fragment = Fragment(
+        "s", str(tree.root), fix="touch etc/x; cat $THOME/mvi/etc/motd $MVI_DIR/etc/issue > etc/y"
+    )
     selected = fix(selection(tree), [fragment], tree, unconfined=True)
     texts = {entry.path: entry.text for entry in selected.entries}
     assert texts[RootPath("/etc/x")] == b""
-    assert texts[RootPath("/etc/where")] == f"{tree.root}\n".encode()
+    assert texts[RootPath("/etc/y")] == b"hello\nillumos\n"
 
 
 def test_without_ksh_they_are_refused(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

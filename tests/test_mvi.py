@@ -95,7 +95,10 @@ def _plain(line: str) -> str:
     return head.rpartition(" size=")[0] + arrow + target if arrow else line
 
 
-COMPOSITIONS = ["nonet node", "node zlogin", "nginx", "zlogin", "zlogin nginx node"]
+COMPOSITIONS = [
+    *("nonet node", "node zlogin", "nginx", "zlogin", "zlogin nginx node"),
+    *("wipe", "node narrow wipe"),  # with what else mvi's scripts are written
+]
 
 
 @needs("root", "ksh", "userns")

@@ -136,8 +136,16 @@ def _remove(root: Path, how: str, *patterns: str) -> None:
 def _fix(root: Path, checkout: Path, names: Sequence[str]) -> None:
     present = [name for name in names if (checkout / f"{name}-fix.sh").exists()]
     lines = [f"xopt={name}; . {checkout}/{name}-fix.sh" for name in present]
+    gnu = root.parent / "gnu"
+    gnu.mkdir()
+    (gnu / "gsed").symlink_to(shutil.which("sed") or "sed")
     subprocess.run(
-        ["ksh93", "-c", "\n".join([*lines, "exit 0"])], cwd=root, stderr=subprocess.DEVNULL, check=True
+        ["ksh93", "-c", "\n".join([*lines, "exit 0"])],
+        cwd=root,
+        env={"THOME": str(checkout.parent), "MVI_DIR": str(checkout), "PATH": f"{os.environ['PATH']}:{gnu}"},
+        stderr=subprocess.DEVNULL,
+        umask=0o022,
+        check=True,
     )
 
 

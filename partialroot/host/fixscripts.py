@@ -23,6 +23,9 @@ _DONE = 87  # what the shell exits with after the last script: none ended it
 _NOT_CONFINED = 86
 _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
+# The names that GNU's tools have on illumos, beside its own.
+_GNU = "sed grep tar find"
+
 # $1 a new root, $2 the stage, $3 the scripts, the rest directories that the scripts may read.
 _CONFINE = rf"""
 set -e
@@ -31,7 +34,7 @@ root=$1 stage=$2 scripts=$3
 shift 3
 mount -t tmpfs -o mode=755 none "$root"
 cd "$root"
-mkdir -p stage scripts old dev proc etc tmp
+mkdir -p stage scripts old dev proc etc tmp gnu
 show() {{
     mkdir -p ".$2"
     mount --bind "$1" ".$2"
@@ -39,6 +42,9 @@ show() {{
 }}
 for top in /usr /bin /sbin /lib /lib32 /lib64 /libx32 /etc/alternatives; do
     if [ -L $top ]; then ln -s "$(readlink $top)" .$top; elif [ -d $top ]; then show $top $top; fi
+done
+for name in {_GNU}; do
+    ln -s "$(command -v $name)" gnu/g$name
 done
 for device in null zero full random urandom; do
     : > dev/$device
@@ -48,7 +54,7 @@ mount --bind "$stage" stage
 show "$scripts" /scripts
 number=0
 for directory; do
-    show "$directory" /mvi$number
+    show "$directory" /tribblix$number/mvi
     number=$((number + 1))
 done
 mount -t proc none proc
@@ -116,12 +122,13 @@ class Stage:
         for one in fragments:
             (scripts / f"{one.name}-fix.sh").write_text(one.fix or "")
         if _can_confine():
-            places = [f"/mvi{number}" for number, _ in enumerate(fragments)]
-            (scripts / "run").write_text(_driver(fragments, "/stage", "/scripts", places))
+            (scripts / "run").write_text(_driver(fragments, "/stage", "/scripts", ""))
             command = self._confined(scripts, [one.directory for one in fragments])
         elif unconfined:
-            places = [one.directory for one in fragments]
-            (scripts / "run").write_text(_driver(fragments, str(self._top), str(scripts), places))
+            for number, one in enumerate(fragments):
+                (self._work / f"tribblix{number}").mkdir()
+                (self._work / f"tribblix{number}/mvi").symlink_to(one.directory)
+            (scripts / "run").write_text(_driver(fragments, str(self._top), str(scripts), str(self._work)))
             command = [ksh, str(scripts / "run")]
         else:
             raise ConflictError(
@@ -133,7 +140,7 @@ class Stage:
     def _finish(self, command: list[str], ksh: str) -> tuple[str, ...]:
         import subprocess
 
-        environment = {"PATH": "/usr/gnu/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "KSH": ksh}
+        environment = {"PATH": "/usr/gnu/bin:/usr/sbin:/usr/bin:/sbin:/bin:/gnu", "LC_ALL": "C", "KSH": ksh}
         if os.geteuid() != 0:
             environment["IN_USERNS"] = "yes"
         try:
@@ -174,14 +181,17 @@ class Stage:
                 os.link(place, self._kept / str(number), follow_symlinks=False)
 
 
-def _driver(fragments: Sequence[Fragment], stage: str, scripts: str, places: Sequence[str]) -> str:
-    """Return the script that sources the others, with the variables that zmvix.sh has."""
+def _driver(fragments: Sequence[Fragment], stage: str, scripts: str, work: str) -> str:
+    """Return the script that sources the others, with the variables that zmvix.sh has.
+
+    To each its checkout is ``$THOME/mvi``, below ``work``. Nothing depends on the umask of who calls.
+    """
     from shlex import quote
 
-    lines = [f"DESTDIR={quote(stage)}"]
-    for one, place in zip(fragments, places, strict=True):
-        lines += [f"xopt={quote(one.name)}", f"MVI_DIR={quote(place)}"]
-        lines.append(f". {quote(f'{scripts}/{one.name}-fix.sh')}")
+    lines = ["umask 022", f"DESTDIR={quote(stage)}"]
+    for number, one in enumerate(fragments):
+        lines += [f"xopt={quote(one.name)}", f"THOME={quote(f'{work}/tribblix{number}')}"]
+        lines += ["MVI_DIR=$THOME/mvi", f". {quote(f'{scripts}/{one.name}-fix.sh')}"]
     return "\n".join([*lines, f"exit {_DONE}", ""])
 
 
