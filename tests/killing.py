@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import partialroot
 from partialroot import cli
 from partialroot.host.linux import syscalls
+from partialroot.source import memory
 from partialroot.zone import fs
 
 AUDITED = frozenset(
@@ -147,11 +148,15 @@ def failing_at(number: int, error: int, *words: str | Path) -> Ran:
 
 
 def _become_command(out: int, err: int) -> None:
-    """Print to two files, and leave no byte code behind."""
+    """Print to two files, and leave no byte code behind.
+
+    Files are never old enough to be remembered: else it would depend on the time what effects there are.
+    """
     os.dup2(out, 1)
     os.dup2(err, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     sys.dont_write_bytecode = True
+    memory.RECENT_NS = sys.maxsize
 
 
 def _watch(seen: int, act: Act | None) -> None:
