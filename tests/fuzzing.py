@@ -19,7 +19,9 @@ from partialroot.paths import safe_name
 
 CHUNK = 2000
 SECONDS = 2.0
-"""One execution takes some 100 microseconds; one that takes this long hangs."""
+"""Of a processor: one execution takes some 100 microseconds; one that takes this long hangs."""
+PATIENCE = 120.0
+"""Seconds of the clock, in which a machine may have other things to do: one that takes this long waits."""
 BYTES = 512 << 20
 """What a process may need in all, its modules included."""
 
@@ -125,7 +127,8 @@ def fuzz(target: Target, seed: int, chunk: int, count: int = CHUNK) -> int:
 
 def execute(target: Target, data: bytes) -> bool:
     """Let a target read ``data``; return whether it took it. Raises Defect."""
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
         target.read(data)
     except PartialRootError as error:
@@ -133,10 +136,11 @@ def execute(target: Target, data: bytes) -> bool:
             raise Defect(target.name, f"an error that no terminal can show: {error!a}", data) from error
         return False
     except _Hang:
-        raise Defect(target.name, f"not done after {SECONDS} s", data) from None
+        raise Defect(target.name, f"not done after {SECONDS} s of work, or {PATIENCE} s", data) from None
     except BaseException as error:
         raise Defect(target.name, f"{type(error).__name__}: {error!a}", data) from error
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     return True
 
@@ -147,7 +151,8 @@ def limit() -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         raise _Hang
 
-    signal.signal(signal.SIGALRM, stop)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, stop)
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ COUNT = 30_000
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     """Run scripts/fuzz to its end; limits on memory are for a process of its own."""
     command = [sys.executable, str(CHECKOUT / "scripts/fuzz"), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
 def test_a_fixed_share() -> None:
@@ -54,9 +55,9 @@ FOUND = [("glob", b"/" + b"[a-c]{x,{x,z}}" * 70)]
 @pytest.mark.parametrize(("name", "data"), FOUND)
 def test_what_was_found(name: str, data: bytes, tmp_path: Path) -> None:
     target = next(one for one in targets(tmp_path) if one.name == name)
-    started = time.monotonic()
+    started = time.process_time()
     execute(target, data)
-    assert time.monotonic() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_the_same_seed_is_the_same_damage() -> None:
@@ -90,12 +91,18 @@ def unprintable(data: bytes) -> None:
     raise KeyError(data)
 
 
+def endless(data: bytes) -> None:
+    while True:
+        pass
+
+
 @pytest.mark.parametrize(
     ("read", "what"),
     [
         (unprintable, "KeyError"),
         (lambda data: bytes(1 << 34), "MemoryError"),
         (lambda data: time.sleep(9), "not done"),
+        (endless, "not done"),
     ],
 )
 def test_what_must_not_be_is_found(read: object, what: str) -> None:
@@ -105,15 +112,17 @@ def test_what_must_not_be_is_found(read: object, what: str) -> None:
     context = multiprocessing.get_context("fork")
     process = context.Process(target=limited_execution, args=(read, what))
     process.start()
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 0
 
 
 def limited_execution(read: object, what: str) -> None:
     import fuzzing
 
+    inherited = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    fuzzing.BYTES += inherited  # of whatever this process has imported for other tests
     fuzzing.limit()
-    fuzzing.SECONDS = 0.2
+    fuzzing.SECONDS = fuzzing.PATIENCE = 0.2
     try:
         execute(Target("bad", [], read), b"x")  # type: ignore[arg-type] # one of several callables
     except Defect as error:
