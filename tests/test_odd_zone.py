@@ -72,6 +72,15 @@ def test_what_others_could_write_no_login_trusts(path: str, uid: int, mode: int,
     assert warning.startswith(f"{path}: is refused at every login")
 
 
+def test_what_an_overlay_lacks_is_said(zone: Path) -> None:
+    overlays = zone / "var/sadm/overlays"
+    (overlays / "web.ovl").write_text("NAME=web\nREQUIRES=tls\nREQUIRES=web\n")
+    (overlays / "web.pkgs").write_text("TRIBblix-nginx\nTRIBgone\n")
+    warnings = planned(zone, 'uses = ["base"]\npackages = ["web"]\nexclude = ["/etc/zones"]\n').warnings
+    (lacks,) = (one for one in warnings if "not installed here" in one)
+    assert {"TRIBgone", "overlay tls"} <= set(lacks.rpartition(": ")[2].split(", "))
+
+
 # --- what starts a zone -------------------------------------------------------------------------------
 
 

@@ -188,7 +188,7 @@ def test_overlays_come_with_what_they_require_and_the_base(tmp_path: Path) -> No
         put(tmp_path, f"/var/sadm/overlays/{name}.pkgs", names)
     put(tmp_path, "/var/sadm/overlays/empty.ovl", "NAME=empty\n")
     packages = open_packages(tree)
-    assert packages.group("web") == ("A", "nginx", "openssl")
+    assert packages.group("web") == ("A", "nginx", "openssl", "overlay nowhere")
     assert packages.group("empty") == packages.group("base") == ("A",)
     assert packages.group("nowhere") is None
     assert packages.group("../overlays/web") is None

@@ -30,17 +30,22 @@ class Overlays:
     def packages(self, name: str) -> tuple[str, ...] | None:
         """Return the packages of an overlay, of those it requires and of ``base``; None if it is unknown.
 
-        A required overlay that is unknown is left out, as Tribblix does.
+        Tribblix leaves out a required overlay that is unknown; here it is one more package that no source
+        has, ``overlay NAME``.
         """
         if not self._known(name):
             return None
-        names, todo = set[str](), [name, BASE]
+        known, unknown = set[str](), set[str]()
+        todo = [name, BASE] if self._known(BASE) else [name]
         while todo:
             one = todo.pop()
-            if one not in names and self._known(one):
-                names.add(one)
+            if not self._known(one):
+                unknown.add(f"overlay {one}")
+            elif one not in known:
+                known.add(one)
                 todo += required(self._text(f"{one}.ovl"))
-        return tuple(sorted({package for one in names for package in lines(self._text(f"{one}.pkgs"))}))
+        packages = {package for one in known for package in lines(self._text(f"{one}.pkgs"))}
+        return tuple(sorted(packages | unknown))
 
     def _known(self, name: str) -> bool:
         return "/" not in name and self._tree.resolve(OVERLAYS / f"{name}.ovl").node is not None
