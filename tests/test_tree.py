@@ -344,11 +344,11 @@ def test_walk_of_a_deep_tree(tmp_path: Path) -> None:
 @needs("root")
 def test_a_walk_sees_all_that_scandir_sees() -> None:
     """Of a directory that others may change: what is the same before and after the walk."""
-    before = scanned("/usr/share")
-    walked = {path for path, _ in Tree(Path("/")).walk(RootPath("/usr/share"))}
-    after = scanned("/usr/share")
+    before = scanned("/usr/share/doc")
+    walked = {path for path, _ in Tree(Path("/")).walk(RootPath("/usr/share/doc"))}
+    after = scanned("/usr/share/doc")
     assert before & after <= walked <= before | after
-    assert len(before & after) > 1000
+    assert len(before & after) > 300
 
 
 def scanned(top: str) -> set[str]:
