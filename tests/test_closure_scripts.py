@@ -180,7 +180,7 @@ def test_scripts_that_run_each_other_end(tmp_path: Path) -> None:
         write(tmp_path, f"/opt/{number}", f"#!/opt/{number + 1}\n")
     found = closed(tmp_path, "/opt/0")
     assert set(found.reasons) == {f"/opt/{number}" for number in range(6)}
-    assert found.warnings == ("/opt/5: Linux does not run it, too many scripts are run by scripts",)
+    assert found.warnings == ("/opt/5: the kernel does not run it, too many scripts are run by scripts",)
 
 
 @needs("glibc")

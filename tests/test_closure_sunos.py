@@ -89,6 +89,13 @@ def test_of_rpath_and_runpath_the_last_counts(zone: SunRoot, tags: tuple[int, in
     assert RootPath(f"{taken}/liba.so.1") in zone.closed(MAIN).reasons
 
 
+def test_a_need_has_two_tags(zone: SunRoot) -> None:
+    """DT_USED (0x7ffffffe) is DT_NEEDED: elf.c, elf_new_lmp."""
+    zone.program(MAIN, ["liba.so.1"], entries=[(0x7FFFFFFE, "libb.so.1")])
+    zone.library("/lib/liba.so.1")
+    assert lacks(zone.closed(MAIN)) == [("libb.so.1", "error")]
+
+
 def test_one_name_can_be_two_objects(zone: SunRoot) -> None:
     """Sonames and what is loaded play no role: every object searches for itself."""
     zone.program(MAIN, ["liba.so.1", "libb.so.1"], runpath="/opt/one")
@@ -462,6 +469,17 @@ def test_without_its_interpreter_the_rest_is_found_all_the_same(zone: SunRoot) -
     found = zone.closed(MAIN)
     assert lacks(found) == [("/usr/lib/ld.so.1", "error")]
     assert RootPath("/lib/libc.so.1") in found.reasons
+
+
+@pytest.mark.parametrize("path", ["/lib/ld.so.1", "/usr/bin/interpreter"])
+def test_what_runs_others_must_be_executable(zone: SunRoot, path: str) -> None:
+    """For exec(2) of the program, the linker (exec.c, execpermissions) and of a script what it names."""
+    zone.program("/usr/bin/interpreter", ["libc.so.1"])
+    zone.file(MAIN, "#!/usr/bin/interpreter\n", 0o755)
+    assert zone.closed(MAIN).warnings == ()
+    (zone.root / path.lstrip("/")).chmod(0o644)
+    (warning,) = zone.closed(MAIN).warnings
+    assert warning.startswith(f"{path}: cannot be run")
 
 
 def test_the_linker_itself_needs_nothing(zone: SunRoot) -> None:

@@ -25,6 +25,7 @@ ISAEXEC = "/usr/lib/isaexec"
 """The program that is linked to the name of each that exists for several instruction sets."""
 
 EXCLUDED = " (excluded)"
+_RUNNING = ("interpreter", "script", "isaexec")
 _Kind = TypeVar("_Kind", bound="AnyLinker")
 
 
@@ -118,6 +119,10 @@ class Following:
         if found.node.type is not FileType.FILE or found.real in self._seen:
             return []
         self._seen.add(found.real)
+        if job.rule in _RUNNING and not found.node.mode & 0o111:
+            self.result.warn(
+                f"{found.real}: cannot be run, and runs {job.reason.origin}: it is not executable"
+            )
         elf, head = self.files.content(found)
         if elf is not None and job.rule != "interpreter":
             self._link(found, elf, job.severity)
@@ -137,7 +142,7 @@ class Following:
         if line is None:
             return []
         if job.depth == DEEPEST:
-            self.result.warn(f"{origin}: Linux does not run it, too many scripts are run by scripts")
+            self.result.warn(f"{origin}: the kernel does not run it, too many scripts are run by scripts")
             return []
         reason = Reason("script", origin)
         jobs = [Job(line.interpreter, reason, "script", job.severity, job.depth + 1)]
