@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
+from itertools import permutations
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +19,12 @@ from needs import require
 from spaces import mounts_below
 from treedump import dump
 
+from partialroot.brand.arguments import Call
+from partialroot.brand.life import Life
 from partialroot.host.illumos import commands
 from partialroot.host.illumos.datasets import Datasets
+from partialroot.host.illumos.zfs import Zfs
+from partialroot.pipeline.sources import Options
 from partialroot.plan.facts import DATASET_LEAST
 from partialroot.zone import fs, receipt
 from partialroot.zone.clones import Clones
@@ -137,8 +142,7 @@ def method(machine: Machine, zone: str) -> str:
 def test_uninstalled_in_any_order(machine: Machine) -> None:
     """Two clones of the golden layer, and a clone of the first of them: who is the last takes it away."""
     before = machine.datasets("rpool/export")
-    zones = ["web", "other", "twin"]
-    for order in (zones, zones[::-1]):
+    for order in permutations(["web", "other", "twin"]):
         for zone in ("web", "other"):
             make(machine, zone)
         machine.make_zonepath("twin")
@@ -247,15 +251,28 @@ def make(machine: Machine, zone: str, kill: int = 0) -> int:
         os.close(told)
 
 
-def take_away(machine: Machine, zone: str) -> None:
-    """Destroy a zone's datasets as an uninstall does."""
+def take_away(machine: Machine, zone: str, kill: int = 0) -> int:
+    """Uninstall a zone, and return how many datasets were destroyed; with ``kill`` killed after so many."""
+    destroy = Zfs.destroy
+
+    def counting(zfs: Zfs, name: str, *, recursive: bool = False) -> None:
+        destroy(zfs, name, recursive=recursive)
+        os.write(told, b".")
+        if os.fstat(told).st_size == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def work() -> None:
-        goldens = datasets(zone).goldens
-        datasets(zone).destroy()
-        goldens.reclaim()
+        pytest.MonkeyPatch().setattr(Zfs, "destroy", counting)  # in this child alone
+        call = Call(zone, Path(f"/export/zones/{zone}"), ())
+        Life(call, Options(Path(STORE), Path("/be"), "illumos"), print).uninstall(verbose=False)
 
-    inside(machine, work)
+    told = os.memfd_create("told")
+    try:
+        with suppress(EOFError) if kill else nullcontext():
+            inside(machine, work)
+        return os.fstat(told).st_size
+    finally:
+        os.close(told)
 
 
 def test_killed_at_every_command(machine: Machine) -> None:
@@ -265,6 +282,19 @@ def test_killed_at_every_command(machine: Machine) -> None:
     take_away(machine, "web")
     for number in range(1, count + 1):
         assert make(machine, "web", kill=number) == number
+        take_away(machine, "web")
+        assert machine.datasets("rpool/export") == before
+
+
+def test_an_uninstall_that_was_killed_is_done_again(machine: Machine) -> None:
+    """Whatever is gone already: the root, all of the zone, or the golden layer, too."""
+    before = machine.datasets("rpool/export")
+    make(machine, "web")
+    count = take_away(machine, "web")
+    assert count > 4  # root, container and top of the zone; golden layer and container of those
+    for number in range(1, count + 1):
+        make(machine, "web")
+        assert take_away(machine, "web", kill=number) == number
         take_away(machine, "web")
         assert machine.datasets("rpool/export") == before
 

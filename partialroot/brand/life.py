@@ -65,7 +65,7 @@ class Life:
         with suppress(PartialRootError, OSError):
             if self._options.store.is_dir():
                 self._branded.forget(self._zonepath)
-                self._branded.reclaim(self._datasets.goldens)
+                self._branded.reclaim()
 
     def is_vacant(self) -> bool:
         """Whether nothing is in the zonepath, nor mounted there: only then may zoneadm delete it (1.5)."""
@@ -178,9 +178,8 @@ class Life:
         self._datasets.unmount()
         if self._datasets.is_dataset():
             self._branded.forget(self._zonepath, all_roots=not self._datasets.roots_elsewhere())
-            goldens = self._datasets.goldens
             self._datasets.destroy()
-            self._branded.reclaim(goldens)
+        self._branded.reclaim()  # after a failure, too, when the zonepath is no dataset any more
         if self._zonepath.is_dir():  # it never was a dataset, or holds another boot environment's root
             self._remove_directories()
 

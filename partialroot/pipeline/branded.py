@@ -8,7 +8,6 @@ from pathlib import Path
 
 from partialroot.errors import ConflictError, NoReceiptError, ProfileError
 from partialroot.host.illumos.datasets import Datasets, refuse_shared_dataset
-from partialroot.host.illumos.goldens import Goldens
 from partialroot.model import Receipt, Request
 from partialroot.pipeline.planning import Planned, make_plan
 from partialroot.pipeline.sources import Options, reading
@@ -206,10 +205,10 @@ class Branded:
         """
         self._forget(zonepath, [name for name in OURS if all_roots or name not in OF_OTHER_ROOTS])
 
-    def reclaim(self, these: Goldens) -> None:
+    def reclaim(self) -> None:
         """Destroy the golden layers that no zone has any more."""
-        with clones.lock(Store(self._options.store)):
-            these.reclaim()
+        for _ in clones.prune(Store(self._options.store), dry_run=False):
+            pass
 
     def let_go(self, zonepath: Path) -> None:
         """Let the zone no longer use this system's images; its receipts stay, for who attaches it."""
