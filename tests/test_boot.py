@@ -27,6 +27,7 @@ from bootable import (
     until_it_runs,
 )
 from children import in_child, in_user_namespace
+from command import CHECKOUT, partialroot
 from needs import needs
 from treedump import dump
 
@@ -400,6 +401,43 @@ class TestForeground:
         assert left_behind(bootable) == []
 
 
+INTERRUPTED = """
+import importlib, os, sys
+from partialroot.__main__ import command
+place, name, number = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
+module = importlib.import_module(place)
+really = getattr(module, name)
+def interrupted(*words, **more):
+    os.kill(os.getpid(), number)
+    return really(*words, **more)
+setattr(module, name, interrupted)
+command()
+"""
+
+
+@needs("root", "runc", "veth", "glibc", "busybox")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "where", ["partialroot.host.linux.network attach", "partialroot.cli.operating say_losses"]
+)
+def test_a_zone_in_the_foreground_ends_with_the_command(
+    scratch: Path, store: Path, where: str, number: signal.Signals
+) -> None:
+    """Also where it is interrupted before it waits: while it starts the zone, or says that it did."""
+    profile, zone = scratch / "sleep.toml", scratch / "zone"
+    profile.write_text('programs = ["busybox"]\n[start]\ncommand = ["/bin/busybox", "sleep", "1000"]\n')
+    partialroot("populate", zone, profile, "--store", store)
+    words = ["boot", "--foreground", zone, "--store", store]
+    line = [sys.executable, "-c", INTERRUPTED, *where.split(), str(int(number)), *map(str, words)]
+    done = subprocess.run(
+        line, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    )
+    assert (done.returncode, "partialroot: error: interrupted" in done.stderr) == (1, True), done.stderr
+    assert zone_processes(zone / "root") == ()
+    assert left_behind(Zone(zone, scratch)) == []
+    partialroot("remove", zone, "--store", store)
+
+
 class TestFallingBack:
     """What boots where runc does not."""
 
@@ -411,12 +449,17 @@ class TestFallingBack:
             ["mount", "--bind", "-o", "ro", f"{bootable.path}/image/usr", f"{bootable.root}/usr"], check=True
         )
 
+        timers: list[Timer] = []
+
         def delay(name: str, pid: int) -> None:
             os.kill(pid, signal.SIGSTOP)
-            Timer(0.6, os.kill, (pid, signal.SIGCONT)).start()
+            until(lambda: ") T " in Path(f"/proc/{pid}/stat").read_text(), "it is stopped")
+            timers.append(Timer(0.6, os.kill, (pid, signal.SIGCONT)))
+            timers[0].start()
 
         bootable.configure("exec busybox sleep 1000")
         booted = boot(bootable.path, runtime=runtime, watch=delay)
+        timers[0].join()
         assert [process.pid for process in zone_processes(bootable.root)] == [booted.pid]
         halt(bootable.path, grace=0)
         assert left_behind(bootable) == []
