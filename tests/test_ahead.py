@@ -7,6 +7,7 @@ from pathlib import Path
 import globalzone
 import lived_in
 import pytest
+from needs import needs
 
 from partialroot.closure.modules import brand
 from partialroot.model import Content, Node, Selection
@@ -17,6 +18,8 @@ from partialroot.profiles.toml import parse_profile
 from partialroot.source import content, halves
 from partialroot.source.packages import open_packages
 from partialroot.source.tree import Tree
+
+pytestmark = needs("root")  # it edits files that only root may write
 
 TEXT = """
 programs = ["/sbin/init"]

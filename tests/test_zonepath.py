@@ -10,7 +10,7 @@ from needs import needs
 from partialroot.errors import ZonepathError
 from partialroot.zone.zonepath import STICKY, SYSTEM, check_vacant, check_zonepath
 
-SOURCE, STORE = Path("/"), Path("/var/lib/partialroot")
+SOURCE, STORE = Path("/"), Path("/var/lib/no-store")  # which no machine has
 
 
 def refusal(text: str | Path, source: Path = SOURCE, store: Path = STORE) -> ZonepathError:
@@ -39,8 +39,8 @@ def accepted(text: str | Path, source: Path = SOURCE, store: Path = STORE) -> Pa
         ("/zones/a\0b", "printable"),
         ("/zones/\udce9", "printable"),
         ("/zones/.partialroot/images/x", "where images are kept"),
-        ("/var/lib/partialroot", "is the store"),
-        ("/var/lib/partialroot/images/x", "is the store"),
+        ("/var/lib/no-store", "is the store"),
+        ("/var/lib/no-store/images/x", "is the store"),
         ("/var/lib", "lies below it"),
     ],
 )
