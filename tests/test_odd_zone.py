@@ -106,3 +106,14 @@ def test_a_directory_is_no_program(zone: Path) -> None:
 def test_what_is_no_path_is_refused(word: str, zone: Path) -> None:
     done = partialroot("closure", word, "--source", zone, "--store", zone.parent / "store", code=2)
     assert "error:" in done.err
+
+
+@needs("root")
+def test_a_name_that_nothing_gives_the_zone_is_said(zone: Path) -> None:
+    """The runtime gives it on Linux; on illumos a profile has to."""
+    naming = zone.parent / "naming.toml"
+    naming.write_text('[parameters]\nhostname = "x"\n[text."/etc/nodename"]\ncontent = "@hostname@\\n"\n')
+    words = ["base", "-n", "--hostname", "web1", "--source", zone, "--store", zone.parent / "store"]
+    done = partialroot("populate", zone.parent / "web", *words)
+    assert "warning: the hostname is not set" in done.err
+    assert "hostname" not in partialroot("populate", zone.parent / "web", naming, *words).err

@@ -88,7 +88,16 @@ def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection
     known = Library(options.manifests, platform_name(options, tree))
     profile = known.compose(profiles, options.parameters)
     selected = select_profile(options, profile, tuple(sorted(names_of(profiles))), tree, packages_of(tree))
-    return selected._replace(definitions=known.definitions(profiles)), tree
+    warnings = (*selected.warnings, *_unheeded(options, selected.platform))
+    return selected._replace(definitions=known.definitions(profiles), warnings=warnings), tree
+
+
+def _unheeded(options: Options, platform: str) -> Iterator[str]:
+    """Yield what zones of illumos are not given by us: zonecfg(8) and what runs in them say it."""
+    own = {"hostname": options.hostname, "address": options.address} if platform == "illumos" else {}
+    for name, value in own.items():
+        if value is not None and name not in options.parameters:
+            yield f"the {name} is not set: on illumos only a profile with the parameter {name!r} can do that"
 
 
 def select_profile(
