@@ -270,6 +270,8 @@ def call(*words: str, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.
         (["zap_upgrade", "-R", "/a"], 253),
         (["verify_adm", "web", "/z/web", "list", "-p"], 0),
         (["verify_adm", "web", "/z/web"], 0),
+        (["verify_adm", "web", "-", "attach", "-n", "/tmp/manifest"], 0),
+        (["verify_adm", "web", "/z/odd", "path", "list"], 0),
         (["prestatechange", "web", "/z/web", "2", "1"], 0),
         (["poststatechange", "web", "/z/web", "2", "0", ""], 0),
     ],

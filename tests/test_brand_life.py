@@ -166,6 +166,8 @@ def test_the_kinds_of_network(machine: Branded) -> None:
 REFUSED = [
     ([], "no profile is named"),
     (["-p", "nothing"], "nothing"),
+    (["-p", "lacking"], "missing: /no/such, needed by lacking.toml:1"),
+    (["-p", "lacking"], "/etc/ours (it holds a private key)"),
     (["-q", "x"], "not recognized"),
     (["-p", "page", "operand"], "is not understood"),
     (["-h"], "usage"),
@@ -176,6 +178,8 @@ REFUSED = [
 
 def test_what_cannot_be_built_leaves_a_configured_zone(machine: Branded) -> None:
     before = machine.datasets("rpool/export")
+    machine.write("/be/profiles/lacking.toml", 'files = ["/etc/ours", "/no/such"]\n')
+    machine.write("/be/etc/ours", "-----BEGIN PRIVATE KEY-----\n")
     machine.configure()
     for words, why in REFUSED:
         assert why in machine.zoneadm("web", "install", *words, code=1).err

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from partialroot.brand import arguments, process
 from partialroot.brand.arguments import Call
-from partialroot.errors import PartialRootError, UsageError
+from partialroot.errors import MissingError, PartialRootError, UsageError
 
 if TYPE_CHECKING:
     from partialroot.brand.life import Life
@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None, options: "Callable[[], Options] | No
         hook = _HOOKS.get(name)
         if hook is None:
             raise UsageError("is not a hook", path=ascii(name))
+        if hook is verify_adm and words[2:3] != ["uninstall"]:
+            return OK
         call = arguments.parse_call(words)
         return hook(call, lambda: _enter(call, options))
     except PartialRootError as error:
@@ -70,6 +72,8 @@ def install(call: Call, enter: Enter) -> int:
     try:
         life.install(arguments.parse_install(call.words))
     except PartialRootError as error:
+        for one in () if isinstance(error, MissingError) else error.missing:
+            say(f"missing: {one.name}, needed by {one.needed_by}")
         say(error)
         return NOT_COMPLETE if life.is_vacant() else FATAL
     return OK
@@ -78,10 +82,11 @@ def install(call: Call, enter: Enter) -> int:
 def verify_adm(call: Call, enter: Enter) -> int:
     """Before an uninstall, unmount what is left: the later hooks come too late for that (1.6).
 
-    Asked for ``list`` too: what lists a zone here would be asked again, and so on for ever (1.2).
+    For all else all is well, at once and whatever the zonepath: zoneadm asks for ``list``, too, and what
+    lists a zone here would be asked again, and so on for ever; with ``attach -n`` there is none (1.2).
     """
-    if call.words[:1] == ("uninstall",):
-        enter().unmount_leftovers()
+    del call
+    enter().unmount_leftovers()
     return OK
 
 

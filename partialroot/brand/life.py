@@ -42,6 +42,8 @@ class Life:
         try:
             with Branded(options).reading(self._zonepath) as branded:
                 planned = branded.plan(self._datasets, wish.profiles)
+                for one in planned.plan.missing:
+                    self._say(f"missing ({one.severity}): {one.name}, needed by {one.needed_by}")
                 for warning in planned.plan.warnings:
                     self._say(f"warning: {warning}")
                 if planned.plan.golden:
