@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from children import as_nobody, in_child
 from needs import needs
+from spaces import LoopFs
 from treedump import dump
 
 from partialroot.zone import fs
+from partialroot.zone.dirs import opened
 from partialroot.zone.removal import DEEP, refuse_undeletable, remove
 
 
@@ -53,6 +55,16 @@ def test_two_branches_that_are_both_too_deep(at: int, tmp_path: Path) -> None:
         nested(tmp_path / "tree" / name, 3 * DEEP)
     remove(at, "tree")
     assert os.listdir(tmp_path) == []
+
+
+@needs("root", "mount", "btrfs")
+def test_what_was_moved_up_meanwhile_is_found_on_btrfs(loop_fs: LoopFs) -> None:
+    """Its directories show what was in them when they were opened, until they are rewound."""
+    top = loop_fs("btrfs")
+    nested(top / "tree", 3 * DEEP)
+    with opened(str(top)) as at:
+        remove(at, "tree")
+    assert os.listdir(top) == []
 
 
 def test_symlinks_are_removed_not_what_they_lead_to(at: int, tmp_path: Path) -> None:

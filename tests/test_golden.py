@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import killing
@@ -175,6 +176,40 @@ def test_killed_at_every_step(ground: Ground) -> None:
         assert dump(ground.zone("counted") / "root", times=False) == whole
     clear()
     assert not ground.subvolumes()
+
+
+@pytest.mark.kill
+def test_a_removal_that_was_killed_leaves_nothing(ground: Ground) -> None:
+    """Whoever was the last to have the layer, and however far its image was taken away."""
+    killing.warm_up()
+    removing = ("remove", ground.zone("one"), "--store", ground.store)
+    partialroot(*ground.words("one"))
+    points = killing.run(*removing).points
+    assert not ground.subvolumes()
+    of_image = [number for number, (_, what) in enumerate(points) if "golden-" in what or what == "zone"]
+    for number in sorted({*of_image, *(one + 1 for one in of_image[:-1]), len(points) // 2, len(points) - 2}):
+        partialroot(*ground.words("one"))
+        assert os.WIFSIGNALED(killing.run(*removing, act=dying_at(number)).status)
+        partialroot(*removing, code=None)
+        partialroot("prune", "--store", ground.store)
+        assert not ground.subvolumes()
+        assert not list((ground.store / "images").glob("[!.]*"))
+
+
+def test_removed_in_any_order(ground: Ground) -> None:
+    """Two zones of one layer, and one of another in the same image."""
+    killing.warm_up()
+    times = (1, 2)
+    for order in permutations(("one", "two", "other")):
+        for at, names in zip(times, (["one", "two"], ["other"]), strict=True):
+            os.utime(ground.source / "srv/many/file 5", ns=(0, at))
+            assert killing.run(*ground.words(*names)).code == 0
+        assert ground.subvolumes() == {"golden": 2, "root": 3}
+        for count, name in enumerate(order, 1):
+            assert killing.run("remove", ground.zone(name), "--store", ground.store).code == 0
+            assert ground.subvolumes()["root"] == 3 - count
+            assert killing.run("verify", "--all", "--store", ground.store).code == 0
+        assert not ground.subvolumes()
 
 
 def worth_it(points: list[killing.Point]) -> set[int]:

@@ -308,7 +308,7 @@ def scratch(store: Store, home: Path) -> Iterator[Path]:
 
 def _sweep_digest(home: Path, fd: int, digest: str) -> None:
     """Remove half and replaced images of one digest, whose lock we hold, unless they are mounted."""
-    for name in os.listdir(fd):
+    for name in os.listdir(home):  # by its path: btrfs (Linux 6.5) hides what came since ``fd`` was opened
         if name.startswith((_FRESH + digest, _GONE + digest)) and not local.is_shown(home / name):
             remove(fd, name)
 

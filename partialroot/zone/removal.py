@@ -74,6 +74,7 @@ class _Emptying:
             self._empty(self._top, 0)
 
     def _empty(self, fd: int, depth: int) -> None:
+        os.lseek(fd, 0, os.SEEK_SET)  # else btrfs (Linux 6.5) hides what came since it was opened or read
         with os.scandir(fd) as found:
             children = [(child.name, child.is_dir(follow_symlinks=False)) for child in found]
         for name, is_directory in children:
