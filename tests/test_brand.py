@@ -19,7 +19,7 @@ from lifecycle.brandfiles import PlatformMount
 from needs import needs
 
 from partialroot.brand import arguments
-from partialroot.brand.arguments import parse_call, parse_install, parse_uninstall
+from partialroot.brand.arguments import parse_call, parse_clone, parse_install, parse_uninstall
 from partialroot.errors import PartialRootError, UsageError, ZonepathError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -200,9 +200,14 @@ def test_strange_calls_are_refused(words: list[str], error: type[PartialRootErro
         parse_call(words)
 
 
+def test_who_is_cloned_comes_last() -> None:
+    """Behind zoneadm's own options; how it is copied is the brand's business."""
+    assert parse_clone(["-m", "copy", "other"]) == "other"
+
+
 @given(st.lists(st.text(max_size=20), max_size=6))
 def test_any_words_are_a_wish_or_an_error_of_ours(words: list[str]) -> None:
-    for parse in (parse_call, parse_install, parse_uninstall):
+    for parse in (parse_call, parse_clone, parse_install, parse_uninstall):
         try:
             parse(words)
         except PartialRootError as error:
@@ -266,6 +271,8 @@ def call(*words: str, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.
         (["query", "web", "/z/web", "more"], 253),
         (["prestatechange", "web", "/z/web"], 253),
         (["clone", "web", "/z/web"], 253),
+        (["clone", "web", "/z/web", "-s", "rpool/z/other@monday", "other"], 253),
+        (["clone", "web", "/z/web", "-m", "copy"], 253),
         (["verify_adm", "web", "-", "uninstall"], 255),
         (["zap_upgrade", "-R", "/a"], 253),
         (["verify_adm", "web", "/z/web", "list", "-p"], 0),

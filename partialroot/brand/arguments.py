@@ -82,6 +82,19 @@ def parse_uninstall(words: Sequence[str]) -> frozenset[str]:
     return frozenset(letter[1] for letter, _ in _getopt(words, "Fnv"))
 
 
+def parse_clone(words: Sequence[str]) -> str:
+    """Return the zone to clone: behind zoneadm's own options, of which ``-m copy`` makes no difference."""
+    try:
+        options, operands = getopt(list(words), "m:s:")
+    except GetoptError as error:
+        raise UsageError(str(error)) from error
+    if "-s" in dict(options):
+        raise UsageError("a zone is cloned as it is now, not from a snapshot", hint="leave out -s")
+    if len(operands) != 1:
+        raise UsageError("no zone to clone is named")
+    return operands[0]
+
+
 def parse_upgrade(words: Sequence[str]) -> Call:
     """Return the zone of ``zap upgrade``: ``-R ALTROOT -b BRAND -z ZONE -p ZONEPATH -v VERSION``."""
     given = dict(_getopt(words, "R:b:p:v:z:"))

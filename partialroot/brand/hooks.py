@@ -148,10 +148,9 @@ def detach(call: Call, enter: Enter) -> int:
 
 
 def clone(call: Call, enter: Enter) -> int:
-    """Make the zone from a snapshot of another; its name comes last, behind zoneadm's own options."""
-    if not call.words:
-        raise UsageError("no zone to clone is named")
-    enter().clone(call.words[-1])
+    """Make the zone from a snapshot of another."""
+    source = arguments.parse_clone(call.words)
+    enter().clone(source)
     return OK
 
 
