@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partialroot.cli import documents, messages, reports
@@ -12,7 +13,7 @@ from partialroot.pipeline import running
 from partialroot.zone.place import store_path
 
 if TYPE_CHECKING:
-    from partialroot.host.linux.boot import Booted
+    from partialroot.host.linux.boot import Booted, Watch
 
 
 def mount(args: Namespace) -> int:
@@ -38,8 +39,32 @@ def _tops(tops: Sequence[RootPath]) -> str:
 def boot(args: Namespace) -> int:
     """Start zones, and say loudly what does not isolate them."""
     places = zonepaths(args)
-    if args.foreground and len(places) != 1:
+    if not args.foreground:
+        return _start(args, places)[1]
+    if len(places) != 1:
         raise UsageError("--foreground takes one zone", hint="leave it out, or name one ZONEPATH")
+    return _stay(args, places)
+
+
+def _stay(args: Namespace, places: Sequence[str]) -> int:
+    """Start a zone that ends with us, also where an interrupt comes before it is attended."""
+    from partialroot.host.linux.boot import attend
+    from partialroot.host.linux.halt import halt as stop
+
+    begun: list[int] = []
+    try:
+        started, code = _start(args, places, lambda _, pid: begun.append(pid))
+        return attend(started[0]) if started else code
+    except KeyboardInterrupt:
+        if begun:
+            stop(Path(places[0]))
+        raise
+
+
+def _start(
+    args: Namespace, places: Sequence[str], watch: "Watch | None" = None
+) -> "tuple[Sequence[Booted], int]":
+    """Start zones and say what came of it; return those that run, and the exit code."""
     outcomes = running.boot(
         store_path(args.store),
         places,
@@ -47,15 +72,11 @@ def boot(args: Namespace) -> int:
         foreground=args.foreground,
         address=args.address,
         trust_zone=args.trust_zone,
+        watch=watch,
     )
     started = [one.value for one in outcomes if one.value is not None]
     say_losses(started)
-    code = finish(args, outcomes, documents.boot_document, reports.boot_line)
-    if not (args.foreground and started):
-        return code
-    from partialroot.host.linux.boot import attend
-
-    return attend(started[0])
+    return started, finish(args, outcomes, documents.boot_document, reports.boot_line)
 
 
 def say_losses(started: "Sequence[Booted]") -> None:

@@ -67,9 +67,10 @@ def boot(
     foreground: bool,
     address: str | None,
     trust_zone: bool,
+    watch: "Watch | None" = None,
 ) -> "tuple[Outcome[Booted], ...]":
     """Start zones; one in the foreground must be attended (``host.linux.boot.attend``)."""
-    want = Boot(runtime, foreground, address, trust_zone)
+    want = Boot(runtime, foreground, address, trust_zone, watch)
     return each(zonepaths, lambda one: _boot_one(Store(store), Path(one), want))
 
 
