@@ -1,5 +1,7 @@
 """The profiles shipped for illumos: complete on the synthetic global zone, and fit to boot by all we know."""
 
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -286,7 +288,7 @@ def test_no_version_at_all_is_missing(global_zone: Path) -> None:
 
 
 def test_smf_needs_the_seed_of_a_zone(tmp_path: Path) -> None:
-    zone = globalzone.build(tmp_path / "zone", extra=["/lib/svc/*", "/usr/share/lib/xml/dtd/*"])
+    zone = globalzone.build(tmp_path / "zone", extra=["/lib/svc/*", "/usr/share/lib/xml/dtd/*", "/etc/svc/*"])
     (zone / "lib/svc/seed/nonglobal.db").write_text("seed")
     found = entries(zone, "smf")
     assert {
@@ -295,3 +297,26 @@ def test_smf_needs_the_seed_of_a_zone(tmp_path: Path) -> None:
         "/lib/svc/seed/nonglobal.db",
     } <= found.keys()
     assert text(found, "/etc/zone.rc").endswith("exec /etc/smf.rc\n")
+    links = re.findall(r"ln -s (\S+) +(/etc/svc/profile/\S+)", text(found, "/etc/smf.rc"))
+    assert len(links) == 4
+    assert {f"/etc/svc/profile/{target}" for target, _ in links} <= found.keys()
+
+
+@needs("ksh")
+def test_smf_starts_with_a_repository_of_its_own(tmp_path: Path) -> None:
+    """That is nobody else's, and made once; what svc.startd starts has init's umask (zones facts 6)."""
+    profile = LIBRARY.compose(["smf"], {})
+    (script,) = (one.content for one in profile.texts if one.path == "/etc/smf.rc")
+    for directory in ("etc/svc/profile", "lib/svc/seed", "lib/svc/bin"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "lib/svc/seed/nonglobal.db").write_text("seed")
+    (tmp_path / "lib/svc/bin/svc.startd").write_text(f"#!/bin/sh\numask > {tmp_path}/umask\n")
+    (tmp_path / "lib/svc/bin/svc.startd").chmod(0o755)
+    here = re.sub(r"(?<=[ (])(?=/(etc|lib)/)", str(tmp_path), script)
+    repository = tmp_path / "etc/svc/repository.db"
+    for content in ("seed", "changed"):
+        subprocess.run(["ksh93", "-c", here], check=True, umask=0o022)
+        assert (tmp_path / "umask").read_text() == "0022\n"
+        assert (repository.stat().st_mode & 0o777, repository.read_text()) == (0o600, content)
+        repository.write_text("changed")
+    assert os.readlink(tmp_path / "etc/svc/profile/platform.xml") == "platform_none.xml"
