@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,10 +12,16 @@ import pytest
 from children import children
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killing import Point, begin, run
+from needs import needs
+from places import Place
+from sources import write
+from treedump import dump
 
 from partialroot.errors import SourceError
 from partialroot.source import halves
 from partialroot.source.halves import halved, meanwhile
+from partialroot.zone import layer
 
 HERE = os.getpid()
 
@@ -92,6 +99,74 @@ def test_interrupted() -> None:
 def waiting(items: Sequence[int]) -> list[int]:
     signal.pause()
     return []
+
+
+def gone(process: int) -> None:
+    """Wait until a process has another parent than this one, in it."""
+    while os.getppid() == process:
+        time.sleep(0.001)
+
+
+def test_an_orphan_begins_nothing_more(tmp_path: Path) -> None:
+    """Who is killed cannot end the second process: that looks for itself."""
+    alive, inherited = os.pipe()
+    child = os.fork()
+    if child == 0:
+        first = os.getpid()
+
+        def work(items: Sequence[int]) -> list[int]:
+            for one in items:
+                (tmp_path / f"{os.getpid() == first}{one}").touch()
+                if os.getpid() == first:
+                    os.kill(first, signal.SIGKILL)
+                gone(first)
+            return list(items)
+
+        halved(work, range(10))
+    os.close(inherited)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert os.read(alive, 1) == b""  # the second has ended, too
+    os.close(alive)
+    assert {path.name for path in tmp_path.iterdir()} <= {"True0", "False1"}
+
+
+@needs("root", "mount")
+def test_killed_while_a_second_process_links(tmp_path: Path, mounted: Callable[..., Path]) -> None:
+    """The zone's lock is free when the orphan has ended; then the next command undoes what both did."""
+    place = Place(mounted(tmp_path, "-o", "mode=0755"), "populate")
+    for number in range(20):
+        write(place.source / f"usr/share/{number}/file", f"{number}", 0o644)
+    write(place.top / "many.toml", 'files = ["/usr/share/**"]\n', 0o644)
+    place.before_source = dump(place.source)
+    alive, inherited = os.pipe()
+    first, linked = 0, 0
+
+    def act(_: int, point: Point) -> None:
+        nonlocal first, linked
+        first = first or os.getpid()
+        linked += point[0] == "os.link" and "usr/share" in point[1]
+        if os.getpid() != first:
+            gone(first)
+        elif linked == 5:
+            os.kill(first, signal.SIGKILL)
+
+    before = place.prepare()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer, "_MANY_LINKS", 5)
+        patch.setattr(halves, "is_useful", lambda: True)
+        killed = begin(*place.populating("many.toml"), act=act)
+        os.close(inherited)
+        assert os.WTERMSIG(killed.end().status) == signal.SIGKILL
+    assert os.read(alive, 1) == b""
+    os.close(alive)
+    half = list(place.store.glob("images/.new-*/usr/share/*/file"))
+    assert 2 <= len(half) < 10  # those of the first, and the one that the second was about to make
+    assert "an interrupted populate was undone" in run(*place.next()).err
+    place.drop_trials()
+    assert place.judge(before, []) == "before"
+    for words in (place.populating("many.toml"), place.next()):
+        assert run(*words).code == 0
+    place.clear()
 
 
 @pytest.mark.parametrize("why", ["an error", "nobody asks"])

@@ -39,12 +39,14 @@ def meanwhile(
     """Let a forked process work on the items; yield what waits for it and returns its results.
 
     Its changes are lost but for those, values that marshal knows. If something goes wrong there, all is done
-    again here. It is ended with the context, whether it was waited for or not.
+    again here. It is ended with the context, whether it was waited for or not; where this process is killed,
+    before it begins with the next item.
     """
     reading, writing = os.pipe()
+    wanted = _Wanted(items, os.getpid())
     child = os.fork()
     if child == 0:
-        _answer(writing, work, items)
+        _answer(writing, work, wanted)
     os.close(writing)
     runs = True
 
@@ -63,6 +65,20 @@ def meanwhile(
             if runs:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
+
+
+class _Wanted(list[T]):
+    """Items for a second process: when the one is gone that wants them, it ends in place of the next."""
+
+    def __init__(self, items: Sequence[T], parent: int) -> None:
+        super().__init__(items)
+        self._parent = parent
+
+    def __iter__(self) -> Iterator[T]:
+        for one in super().__iter__():
+            if os.getppid() != self._parent:
+                os._exit(1)
+            yield one
 
 
 def _answer(writing: int, work: Callable[[Sequence[T]], list[Any]], items: Sequence[T]) -> NoReturn:
