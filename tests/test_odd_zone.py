@@ -113,7 +113,8 @@ def test_a_name_that_nothing_gives_the_zone_is_said(zone: Path) -> None:
     """The runtime gives it on Linux; on illumos a profile has to."""
     naming = zone.parent / "naming.toml"
     naming.write_text('[parameters]\nhostname = "x"\n[text."/etc/nodename"]\ncontent = "@hostname@\\n"\n')
-    words = ["base", "-n", "--hostname", "web1", "--source", zone, "--store", zone.parent / "store"]
+    words: list[str | Path] = ["base", "-n", "--hostname", "web1"]
+    words += ["--source", zone, "--store", zone.parent / "store"]
     done = partialroot("populate", zone.parent / "web", *words)
     assert "warning: the hostname is not set" in done.err
     assert "hostname" not in partialroot("populate", zone.parent / "web", naming, *words).err

@@ -149,6 +149,40 @@ def test_exclusive_ip_has_the_tools_and_starts_them(global_zone: Path) -> None:
     assert "netadm" in text(found, "/etc/passwd")
 
 
+@needs("ksh")
+def test_exclusive_ip_does_as_its_files_say(tmp_path: Path) -> None:
+    """As appstack's network.sh does it (zones facts 8); what is not said is not done."""
+    (script,) = (one.content for one in LIBRARY.compose(["exclusive-ip"], {}).texts if "10-" in one.path)
+    for name in ("sbin", "lib/inet", "etc"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("sbin/ifconfig", "sbin/route", "sbin/dlmgmtd", "lib/inet/ipmgmtd"):
+        (tmp_path / name).write_text(
+            f'#!/bin/sh\necho ${{0##*/}} "$@" ${{SMF_FMRI:+as SMF}} >> {tmp_path}/said\n'
+        )
+        (tmp_path / name).chmod(0o755)
+    files = {
+        "hostname.net0": "192.0.2.7/24\n",
+        "hostname.net1": "dhcp",
+        "hostname6.net0": "",
+        "defaultrouter": "192.0.2.1",
+    }
+    for name, content in files.items():
+        (tmp_path / "etc" / name).write_text(content)
+    here = re.sub(r"(?<![\w./])/(?=(etc|lib|sbin)/)", f"{tmp_path}/", script)
+    subprocess.run(["ksh93", "-c", here], check=True)
+    assert (tmp_path / "said").read_text().splitlines() == [
+        "dlmgmtd as SMF",
+        "ipmgmtd as SMF",
+        "ifconfig lo0 plumb 127.0.0.1 up",
+        "ifconfig net0 plumb",
+        "ifconfig net0 192.0.2.7/24 up",
+        "ifconfig net1 plumb",
+        "ifconfig net1 dhcp start",
+        "ifconfig net0 inet6 plumb up",
+        "route add default 192.0.2.1",
+    ]
+
+
 def test_nonet_takes_them_away(global_zone: Path) -> None:
     found = entries(global_zone, "sparse", "nonet")
     assert not [path for path in found if path.startswith(("/sbin/ifconfig", "/lib/inet", "/usr/sbin/route"))]
