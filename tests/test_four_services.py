@@ -90,7 +90,7 @@ class Service(NamedTuple):
             asked = [f"http://127.0.0.1:{self.port}{request}" for request in self.requests]
         else:
             asked = [f"redis-cli -p {self.port} {request}" for request in self.requests]
-        return [word for one in asked for word in ("--probe", one)]
+        return ["--wait", "300", *(word for one in asked for word in ("--probe", one))]
 
     @property
     def is_http(self) -> bool:

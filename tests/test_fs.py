@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,12 +162,12 @@ def test_clone_shares_blocks(kind: str, loop_fs: LoopFs) -> None:
     top = loop_fs(kind)
     data = os.urandom(1 << 20)
     (top / "source").write_bytes(data)
-    os.sync()
+    subprocess.run(["sync", "--file-system", top], check=True)
     at, source = os.open(top, fs.DIRECTORY), os.open(top / "source", fs.SOURCE)
     free = os.statvfs(top).f_bavail
     fd = fs.create(at, "clone")
     fs.clone(source, fd, "clone")
-    os.sync()
+    subprocess.run(["sync", "--file-system", top], check=True)
     assert (top / "clone").read_bytes() == data
     assert (free - os.statvfs(top).f_bavail) * os.statvfs(top).f_bsize < len(data)
     for one in (fd, source, at):
@@ -230,8 +231,6 @@ def test_an_xattr_that_cannot_be_kept_is_named(at: int) -> None:
 
 @needs("acl")
 def test_an_inherited_acl_is_dropped(at: int, tmp_path: Path) -> None:
-    import subprocess
-
     subprocess.run(["setfacl", "-m", "d:u:33:rwx", tmp_path], check=True)
     fs.make_directory(at, "plain")
     fs.make_own_directory(at, "own", 0o750)
