@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_an_interrupt_while_workers_are_begun_leaves_none(monkeypatch: pytest.Mo
     before, begin = children(), workers._Crew._begin
 
     def interrupted(crew: workers._Crew[int]) -> workers._Worker:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # not os.kill: pytest may have threads
         return begin(crew)
 
     monkeypatch.setattr(workers._Crew, "_begin", interrupted)
