@@ -227,9 +227,11 @@ def unavailable() -> Iterator[str]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever).start()
+        thread = Thread(target=server.serve_forever)
+        thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize(
