@@ -69,6 +69,8 @@ class Controller:
             "ANSIBLE_LOCAL_TEMP": str(place / "home/tmp"),
             "ANSIBLE_REMOTE_TEMP": "/tmp/ansible",
             "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_TIMEOUT": str(SECONDS),
+            "ANSIBLE_GATHER_TIMEOUT": str(SECONDS),
             "ANSIBLE_CACHE_PLUGIN": "jsonfile",
             "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(place / "facts"),
             "ANSIBLE_NOCOLOR": "1",

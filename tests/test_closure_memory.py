@@ -2,12 +2,12 @@
 
 import marshal
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zone_files
+from bootable import until
 from command import partialroot
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -170,9 +170,11 @@ def test_the_command_remembers_in_a_store_of_ours(
     words = ("closure", "/usr/bin/a", "--source", root, "--store", store, "--json")
     first = partialroot(*words).document
     assert [one["path"] for one in first["objects"]]
-    while not (store / "memory").exists():  # what has just changed is not remembered yet
-        time.sleep(0.2)
-        partialroot(*words)
+
+    def remembers() -> bool:  # what has just changed is not remembered yet
+        return bool(partialroot(*words)) and (store / "memory").exists()
+
+    until(remembers, "files are old enough to be remembered")
     assert (store / "memory").stat().st_mode & 0o777 == 0o600
     assert partialroot(*words).document == first
     assert partialroot(*words[:-2], store.with_name("none"), "--json").document == first
