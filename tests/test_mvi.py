@@ -210,8 +210,10 @@ def test_a_checkout_may_be_named_from_where_one_is(
 ) -> None:
     mvi_checkout.make(tmp_path / "mvi", **{"x-fix.sh": "cp $MVI_DIR/x-fix.sh etc/copied\n"})
     monkeypatch.chdir(tmp_path)
-    entries = {str(entry.path): entry for entry in Source(source.zone, Path("mvi")).select("x").entries}
+    here, there = (Source(source.zone, place) for place in (Path("mvi"), tmp_path / "mvi"))
+    entries = {str(entry.path): entry for entry in here.select("x").entries}
     assert entries["/etc/copied"].text == b"cp $MVI_DIR/x-fix.sh etc/copied\n"
+    assert here.library.definitions(["x"]) == there.library.definitions(["x"])  # else a zone were stale
 
 
 @needs("ksh", "userns")
@@ -253,9 +255,14 @@ def test_fragments_are_profiles(source: Source) -> None:
     summaries = {one.name: one.summary for one in source.library.names()}
     assert summaries["node"] == "mvi: 2 packages, 3 directories, 19 files, an rc script, a fix script"
     assert summaries["nonet"] == "mvi: a fix script"
+    assert summaries["zlogin"] == "mvi: 1 directory, 12 files, a fix script"
     assert summaries["base"].startswith("init")
     node = source.library.find("node")
     assert [item.text for item in node.fragments[0].packages] == ["TRIBgcc4runtime", "TRIBv-node-v22"]
+    shown = partialroot(
+        "profiles", "show", "zlogin", "--manifests", source.checkout, "--platform", "illumos"
+    ).out
+    assert {"  zlogin", "    directories = /usr/lib/security"} <= set(shown.splitlines())
     assert node.fragments[0].files[-1] == Item("/usr/versions/node-v18/bin/node", "node.files:19")
 
 

@@ -95,8 +95,9 @@ def _branch(key: str, value: object) -> Branch:
 
 
 def _wish(wish: Mapping[str, Any]) -> Branch:
-    details = {key: value for key, value in wish.items() if key != "path"}
-    return Branch(wish["path"], _branches(details))
+    """Return a wish by its path, one of mvi's fragments by its name."""
+    title = "path" if "path" in wish else "name"
+    return Branch(wish[title], _branches({key: value for key, value in wish.items() if key != title}))
 
 
 def print_populated(done: "Populated", *, verbose: bool) -> None:

@@ -134,7 +134,9 @@ class Library:
 
 def _sum(profile: Profile) -> str:
     """Return what tells a profile from one that says something else, wherever its file is."""
-    return sha256(repr(profile._replace(where="", summary="")).encode("utf-8", "surrogatepass")).hexdigest()
+    fragments = tuple(one._replace(directory="") for one in profile.fragments)
+    said = profile._replace(where="", summary="", fragments=fragments)
+    return sha256(repr(said).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _note_names(directory: Path) -> None:

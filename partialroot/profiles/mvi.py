@@ -69,23 +69,20 @@ def read_profile(directory: Path, name: str, read: Callable[[Path], str]) -> Pro
         name=name,
         where=str(directory / name),
         summary=_summary(fragment),
-        uses=() if base else (Item(BASE, str(directory / name)),),
+        uses=() if base else (Item(BASE, name),),
         fragments=(fragment,),
     )
 
 
 def _summary(fragment: Fragment) -> str:
-    counts = (f"{len(items)} {what}" for what, items in _lists(fragment).items() if items)
+    lists = (
+        ("package", "packages", fragment.packages),
+        ("directory", "directories", fragment.directories),
+        ("file", "files", fragment.files),
+    )
+    counts = (f"{len(items)} {one if len(items) == 1 else more}" for one, more, items in lists if items)
     scripts = (what for what, text in (("an rc script", fragment.rc), ("a fix script", fragment.fix)) if text)
     return "mvi: " + ", ".join((*counts, *scripts))
-
-
-def _lists(fragment: Fragment) -> dict[str, tuple[Item, ...]]:
-    return {
-        "packages": fragment.packages,
-        "directories": fragment.directories,
-        "files": fragment.files,
-    }
 
 
 def _packages(file: str, text: str | None) -> Iterator[Item]:
