@@ -1,12 +1,13 @@
 """A batch of zones killed at its changes, or interrupted: each zone is as before or as after."""
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from killing import Point, killed_at, run, same_second, warm_up
+from killing import Act, Point, killed_at, run, same_second, warm_up
 from needs import needs
 from places import Place
 from sources import write
@@ -91,6 +92,53 @@ def test_each_zone_is_as_before_or_as_after(batch: Batch) -> None:
         if ends[0] == "a" or ends[1] == "a":
             batch.prepare()
     assert {"bb=", "aa="} <= seen <= {"bb=", "ab=", "ba=", "aa="}
+
+
+def interrupting(number: int, busy: int = 0) -> Act:
+    """Return what interrupts a command at an effect; so many times nothing can be unmounted from then on."""
+    was, left = False, busy
+
+    def act(count: int, point: Point) -> None:
+        nonlocal was, left
+        if count == number:
+            was = True
+            raise KeyboardInterrupt
+        if was and left and point[0] == "unmount":
+            left -= 1
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    return act
+
+
+def test_an_interrupt_leaves_nothing_under_way(batch: Batch) -> None:
+    """Not even a journal of what was not begun; the next command has nothing to put in order."""
+    batch.prepare()
+    before = batch.look()
+    done = run(*batch.words)
+    after = batch.look()
+    batch.prepare()
+    for number in chosen(done.points)[::2]:
+        assert run(*batch.words, act=interrupting(number)).code in (0, 1)
+        assert os.listdir(batch.place.store / "journal") == []
+        now = batch.look()
+        if "a" in [_judge(now[name], before[name], after[name]) for name in NAMES]:
+            batch.prepare()
+
+
+@pytest.mark.parametrize("busy", [1, 99])
+def test_what_cannot_be_unmounted_is_tried_again_and_told(batch: Batch, busy: int) -> None:
+    """Somebody looks into a zone just when an interrupt has it undone."""
+    batch.prepare()
+    before = batch.look()
+    points = run(*batch.words).points
+    mounted = max(number for number, (name, _) in enumerate(points) if name == "move_mount")
+    batch.prepare()
+    done = run(*batch.words, act=interrupting(mounted + 1, busy))
+    assert done.code == 1 and "interrupted" in done.err
+    said = "could not be put in order" in done.err
+    assert said == bool(os.listdir(batch.place.store / "journal")) == (busy == 99), done.err
+    assert busy == 99 or batch.look() == before
+    assert batch.recovered() == before
 
 
 def _judge(now: list[str], before: list[str], after: list[str]) -> str:

@@ -97,3 +97,31 @@ def test_the_terminal_s_interrupt_is_not_for_workers() -> None:
         return number
 
     assert sorted(one.result or 0 for one in spread(work, 4, 2)) == [0, 1, 2, 3]
+
+
+def test_what_a_worker_could_not_undo_is_told(tmp_path: Path) -> None:
+    def work(number: int) -> int:
+        try:
+            (tmp_path / str(number)).touch()
+            while len(list(tmp_path.iterdir())) < 2:
+                time.sleep(0.01)
+            if number == 1:
+                os.kill(os.getppid(), signal.SIGINT)
+            while True:
+                time.sleep(0.01)
+        except KeyboardInterrupt as error:
+            error.add_note(f"{number} is half done")
+            raise
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        list(spread(work, 2, 2))
+    assert set(caught.value.__notes__) == {"0 is half done", "1 is half done"}
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20], ids=["small", "more than a pipe holds"])
+def test_a_result_that_was_quicker_than_the_interrupt_stops_nobody(size: int) -> None:
+    before = children()
+    for one in spread(lambda number: bytes(size if number else 1), 2, 2):
+        if one.number == 0:
+            break
+    assert children() <= before

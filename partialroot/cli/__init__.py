@@ -53,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from partialroot.zone.fs import failed
 
         return _report(failed(error, str(error.filename or "")), verb, as_json=as_json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        from partialroot.cli import messages
+
+        for note in getattr(interrupt, "__notes__", ()):  # what could not be undone
+            messages.say(note)
         return _report(ApplyError("interrupted"), verb, as_json=as_json)
 
 

@@ -43,8 +43,11 @@ def spread(work: Callable[[int], T], count: int, workers: int) -> Iterator[Done[
     try:
         crew.begin(workers)
         yield from crew.results(iter(range(count)))
-    finally:
-        crew.end()
+    except BaseException as error:
+        for note in crew.end():
+            error.add_note(note)
+        raise
+    crew.end()
 
 
 class _Worker(NamedTuple):
@@ -110,24 +113,61 @@ class _Crew(Generic[T]):
             connection.close()
             return Done(number, None, f"the process that worked on it ended ({worker.process.exitcode})")
 
-    def end(self) -> None:
-        """Let the workers end; what one is doing now nobody wants any more."""
+    def end(self) -> tuple[str, ...]:
+        """Let the workers end; what one is doing now nobody wants any more.
+
+        Return what they tell of what could not be undone.
+        """
+        busy = [worker for worker in self._workers if worker.connection in self._doing]
         for worker in self._workers:
-            if worker.connection in self._doing:
+            if worker in busy:
                 worker.process.terminate()
-            worker.connection.close()
-        for worker in self._workers:
-            worker.process.join()
+            else:
+                worker.connection.close()
+        try:
+            return tuple(note for worker in busy for note in _last_words(worker.connection))
+        finally:
+            for worker in busy:
+                worker.connection.close()
+            for worker in self._workers:
+                worker.process.join()
+
+
+class _Interrupted(NamedTuple):
+    """What a worker says in place of a result; ``notes`` are those of the interrupt."""
+
+    notes: tuple[str, ...]
+
+
+def _last_words(connection: "Connection") -> tuple[str, ...]:
+    """Wait for what a worker says that was told to stop: a last result, too, if it was quicker."""
+    try:
+        said = connection.recv()
+    except (EOFError, OSError):
+        return ()
+    return said.notes if isinstance(said, _Interrupted) else ()
 
 
 def _serve(connection: "Connection", inherited: "list[Connection]", work: Callable[[int], T]) -> None:
     """Do what the parent gives until it gives nothing more, or is gone."""
     for one in inherited:
         one.close()
-    with suppress(KeyboardInterrupt, EOFError, OSError):
-        signal.signal(signal.SIGTERM, _stop)
-        while True:
-            connection.send(work(connection.recv()))
+    with suppress(EOFError, OSError):
+        try:
+            signal.signal(signal.SIGTERM, _stop)
+            while True:
+                _send_whole(connection, work(connection.recv()))
+        except KeyboardInterrupt as interrupt:
+            connection.send(_Interrupted(tuple(getattr(interrupt, "__notes__", ()))))
+
+
+def _send_whole(connection: "Connection", result: object) -> None:
+    """Send a result, and hear of nothing until it is sent: half of one is nothing that can be read."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        connection.send(result)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stop(*_: object) -> NoReturn:

@@ -5,6 +5,7 @@ renamed, and the receipts before anything that was held is deleted. What fails a
 the others go on.
 """
 
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -17,6 +18,9 @@ from partialroot.zone.store import Store
 from partialroot.zone.transaction import Build, Make, Work, make_zonepath
 
 T = TypeVar("T")
+
+_PAUSES = (0.0, 0.1, 0.4)
+"""Seconds before each attempt to put in order what an interrupt stopped."""
 
 
 class Task(NamedTuple):
@@ -91,7 +95,8 @@ class _Batch:
     def run(self) -> list[Exception | None]:
         """Do all tasks; return the error of each that was undone.
 
-        What is no error of a task (an interrupt) is raised when none is half done.
+        What is no error of a task (an interrupt) is raised when none is half done; its notes say what could
+        not be put in order.
         """
         try:
             self._begin()
@@ -101,8 +106,7 @@ class _Batch:
             self._sync(zone for zone in self._alive if zone.intent.holds)
             self._finish()
         except BaseException as error:
-            for zone in self._alive:
-                self._settle(zone, error)
+            self._settle_all(error)
             raise
         return [zone.error for zone in self._zones]
 
@@ -115,10 +119,11 @@ class _Batch:
                 begun.append(zone)
             except PartialRootError as error:
                 zone.error = error
+        self._alive = begun  # an interrupt may come as soon as there are journals, whose zones are not begun
         try:
             journal.write(self._store, [zone.intent for zone in begun])
-            self._alive = begun
         except ApplyError as error:
+            self._alive = []
             for zone in begun:
                 zone.error = error
 
@@ -149,23 +154,39 @@ class _Batch:
                 self._fail(zone, error)
 
     def _fail(self, zone: _Zone, error: Exception) -> None:
-        self._alive.remove(zone)
         self._settle(zone, error)
+        self._alive.remove(zone)
 
-    def _settle(self, zone: _Zone, error: BaseException) -> None:
+    def _settle_all(self, error: BaseException) -> None:
+        """Put all zones in order; what somebody looks into just then cannot be unmounted, and is tried again.
+
+        No zone's result is returned any more: ``error`` gets a note of each that is not in order.
+        """
+        for pause in _PAUSES:
+            time.sleep(pause)
+            self._alive = [zone for zone in self._alive if not self._settle(zone, error)]
+            if not self._alive:
+                return
+        for zone in self._alive:
+            error.add_note(f"{zone.error}")
+
+    def _settle(self, zone: _Zone, error: BaseException) -> bool:
         """Finish what was committed, and that is no failure then; undo anything else.
 
-        Where even that fails the journal stays for the next command, and the zone's error says both.
+        Where even that fails the journal stays for the next command, the zone's error says both, and this
+        returns False.
         """
         try:
             if not transaction.settle(self._store, zone.intent, zone.task.mounter):
                 zone.error = _as_failure(error, zone.intent)
+            return True
         except (OSError, PartialRootError) as second:
             zone.error = ApplyError(
                 f"{_as_failure(error, zone.intent)}; then it could not be put in order: {second}",
                 path=zone.intent.zonepath,
                 hint="the next command on this zonepath tries again",
             )
+            return False
 
 
 def _as_failure(error: BaseException, intent: Intent) -> Exception:
