@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from killing import Point, begin, run, stopped_at, warm_up
+from bootable import until
+from killing import Point, Running, begin, run, stopped_at, warm_up
 from needs import needs
 from places import Place
 
@@ -27,6 +28,11 @@ def place(tmp_path: Path, mounted: Callable[..., Path]) -> Iterator[Place]:
 def at(points: list[Point], name: str, what: str = "") -> int:
     """Return the number of the first effect called ``name`` that is about something with ``what``."""
     return next(number for number, point in enumerate(points) if point[0] == name and what in point[1])
+
+
+def comes_to(running: Running, what: str) -> bool:
+    """Whether a command that runs has had an effect on something with ``what``."""
+    return what.encode() in os.pread(running.seen, 1 << 20, 0)
 
 
 def effects(place: Place, *words: str | Path) -> list[Point]:
@@ -110,6 +116,7 @@ def test_who_needs_the_same_image_waits_for_it(place: Place) -> None:
     words = ("populate", other, *place.words[2:])
     with stopped_at(at(points, "syncfs", "image"), *place.words) as first:
         second = begin(*words)
+        until(lambda: comes_to(second, "image-"), "it wants the image's lock")
         time.sleep(0.3)
         assert os.waitpid(second.pid, os.WNOHANG) == (0, 0), "it did not wait"
         os.kill(first.pid, signal.SIGCONT)
@@ -127,7 +134,7 @@ def test_a_dead_builder_s_image_is_built_anew(place: Place) -> None:
     other = place.zone.with_name("other")
     with stopped_at(at(points, "syncfs", "image"), *place.words) as first:
         second = begin("populate", other, *place.words[2:])
-        time.sleep(0.1)
+        until(lambda: comes_to(second, "image-"), "it wants the image's lock")
         first.kill()
         assert second.end().code == 0
     assert run(*place.words).code == 0
