@@ -222,9 +222,11 @@ def test_without_a_directory_for_what_starts_it_there_is_no_zone(
     script: str, source: Source, tmp_path: Path
 ) -> None:
     checkout = mvi_checkout.make(tmp_path / "mvi", **{"x-fix.sh": f"{script}\n"})
+    (checkout / "x.pkgs").write_text("TRIBgone\n")
     with pytest.raises(ConflictError) as caught:
-        Source(source.zone, checkout).select("x")
+        Source(source.zone, checkout).select("x", keep_going=True)
     assert caught.value.path == "/etc"
+    assert [one.name for one in caught.value.missing] == ["package TRIBgone"]
     assert "fix script" in str(caught.value.hint)
 
 

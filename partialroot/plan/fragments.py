@@ -73,7 +73,9 @@ def _with_start(selection: Selection, fragments: Sequence[Fragment], tree: Tree)
     entries = {entry.path: entry for entry in selection.entries}
     if _ETC not in entries or entries[_ETC].type is not FileType.DIR:
         hint = "a list must bring it, and no fix script take it away"
-        raise ConflictError("is no directory in the zone, and holds what starts it", path=_ETC, hint=hint)
+        error = ConflictError("is no directory in the zone, and holds what starts it", path=_ETC, hint=hint)
+        error.missing = selection.missing
+        raise error
 
     def text(path: RootPath) -> str:
         entry = entries.get(path)
