@@ -147,7 +147,7 @@ def test_the_order_of_what_is_wanted_changes_no_path(tmp_path: Path, make: Make)
 FILES = ("/usr/bin/a", "/lib64/libb.so", "/lib64/libc.so", LOADER, "/etc/ld.so.cache")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_whatever_the_bytes_there_is_a_closure(tmp_path: Path, make: Make, data: st.DataObject) -> None:
     """Everything a linker reads is damaged somewhere: there are lacks and warnings, and no other error."""
