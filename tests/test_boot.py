@@ -415,6 +415,30 @@ command()
 """
 
 
+# A terminal's interrupt is for all processes of a command: here each that is forked has one at once.
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from partialroot.host.linux.boot import boot
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    boot(Path(sys.argv[1]))
+except KeyboardInterrupt:
+    print("undone")
+"""
+
+
+@needs("root", "runc", "veth")
+def test_an_interrupt_is_not_for_the_processes_that_boot_forks(bootable: Zone) -> None:
+    bootable.configure("exec busybox sleep 1000")
+    line = [sys.executable, "-c", FORKED, str(bootable.path)]
+    said = subprocess.run(
+        line, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    )
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    until_it_runs(bootable, "busybox sleep 1000")
+
+
 @needs("root", "runc", "veth", "glibc", "busybox")
 @pytest.mark.parametrize(
     "where", ["partialroot.host.linux.network attach", "partialroot.cli.operating say_losses"]

@@ -9,7 +9,7 @@ ends with the zone's network namespace.
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from partialroot.errors import BootError, ConflictError, UsageError
@@ -59,7 +59,7 @@ def why_no_pair() -> str:
 
     name, peer = f"prtry{os.getpid()}", f"prtri{os.getpid()}"
     try:
-        with IPRoute() as host, NetNS("/proc/self/ns/net", flags=0):
+        with _interrupts_held(), IPRoute() as host, NetNS("/proc/self/ns/net", flags=0):
             host.link("add", ifname=name, kind="veth", peer={"ifname": peer})
             host.link("del", ifname=name)
     except (NetlinkError, OSError) as error:
@@ -77,7 +77,7 @@ def attach(pid: int, device: str, zonepath: str, address: str | None) -> str:
     from pyroute2 import IPRoute, NetlinkError, NetNS
 
     try:
-        with IPRoute() as host:
+        with _interrupts_held(), IPRoute() as host:
             index = _add_pair(host, device, pid)
             try:
                 chosen = _claim(host, index, zonepath, address)
@@ -123,6 +123,18 @@ def inside(pid: int, work: Callable[[], None]) -> None:
     thread.join()
     if failed:
         raise failed[0]
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let an interrupt wait: pyroute2 forks to enter a namespace, and its child must not undo what we do."""
+    from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
+
+    before = pthread_sigmask(SIG_BLOCK, {SIGINT})
+    try:
+        yield
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
 
 
 def _enter(pid: int) -> None:
