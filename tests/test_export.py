@@ -17,7 +17,7 @@ from needs import needs
 from treedump import dump
 
 from partialroot.accounting.listing import Listed, Names, mtree, p5m
-from partialroot.errors import ApplyError
+from partialroot.errors import ApplyError, ConflictError
 from partialroot.model import FileType
 from partialroot.paths import RootPath
 from partialroot.source.packages import actions
@@ -255,7 +255,10 @@ def test_lists_hold_any_name(name: str, target: str) -> None:
     lines = list(mtree(listed))
     assert len(lines) == 4
     assert all(line.isascii() and line.isprintable() for line in lines)
-    if "\n" not in name + target:
+    if (name + target).splitlines() != [name + target]:
+        with pytest.raises(ConflictError, match="cannot have this name"):
+            list(p5m(listed, Names({}, {})))
+    else:
         read_back = list(actions.manifest("\n".join(p5m(listed, Names({}, {}))), "listing"))
         assert [one.value("path") for one in read_back] == [name, f"{name}/x"]
         assert read_back[1].value("target") == target

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from partialroot.errors import ConflictError
 from partialroot.model import FileType
 from partialroot.paths import RootPath
 
@@ -55,7 +56,10 @@ def _mtree_name(text: str, top: str = ".") -> str:
 
 
 def p5m(listed: Iterable[Listed], names: Names) -> Iterator[str]:
-    """Yield the actions of a package with these files; owners that the zone has no name for are numbers."""
+    """Yield the actions of a package with these files; owners that the zone has no name for are numbers.
+
+    Raises ConflictError for a name with a line's end in it: what follows would be an action of its own.
+    """
     for one in listed:
         path = _quoted(one.path.relative)
         if one.type is FileType.SYMLINK:
@@ -73,6 +77,8 @@ def p5m(listed: Iterable[Listed], names: Names) -> Iterator[str]:
 def _quoted(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
+    if text.splitlines() not in ([text], []):
+        raise ConflictError("a p5m manifest cannot have this name", path=text, hint="one for mtree can")
     return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
