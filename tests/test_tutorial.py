@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from command import CHECKOUT
+from command import CHECKOUT, SECONDS
 from needs import needs
 
 TEXT = (CHECKOUT / "docs/tutorial.md").read_text()
@@ -51,7 +51,9 @@ def test_the_tutorial(scratch: Path) -> None:
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
         line = ["bash", "-c", before + command.replace("/zones", str(zones))]
-        return subprocess.run(line, cwd=here, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            line, cwd=here, env=environment, capture_output=True, text=True, timeout=SECONDS
+        )
 
     commands = list(typed())
     assert len(commands) > 15
