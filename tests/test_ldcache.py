@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from needs import needs
 from objects import Workshop
 
-from partialroot.closure.ldcache import Library, build, parse
+from partialroot.closure.ldcache import Cache, Library, build, parse
 
 HERE = 0x303
 """The flags of x86_64."""
@@ -108,6 +108,8 @@ def test_what_is_built_is_what_is_read(libraries: list[Library]) -> None:
     read = parse(build(libraries))
     assert sorted(read, key=repr) == sorted(libraries, key=repr)
     assert parse(build(read)) == read
+    for name in {"lib", "\ud800", "lib\0/", *(one.name for one in read)}:
+        assert Cache(build(read)).named(name) == tuple(one for one in read if one.name == name)
 
 
 SAMPLE = build([Library(f"lib{n}.so", f"/x/lib{n}.so", 3, "power9" if n % 2 else None) for n in range(9)])
@@ -121,9 +123,11 @@ def test_mutated_bytes_are_read_or_not(data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(SAMPLE) - 1))
         size = data.draw(st.sampled_from([1, 4, 8]))
         changed[at : at + size] = data.draw(st.binary(min_size=size, max_size=size))
-    for one in parse(bytes(changed[: data.draw(st.integers(0, len(changed)))])):
+    cut = bytes(changed[: data.draw(st.integers(0, len(changed)))])
+    for one in parse(cut):
         assert one.name
         assert one.path
+        assert Cache(cut).named(one.name) == tuple(each for each in parse(cut) if each.name == one.name)
 
 
 @given(st.sampled_from([b"ld.so-1.7.0\0", b"glibc-ld.so.cache1.1", b""]), st.binary(max_size=200))

@@ -10,6 +10,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 _OLD_MAGIC, _OLD_HEADER, _OLD_ENTRY = b"ld.so-1.7.0\0", 16, 12
@@ -41,18 +42,88 @@ class Library(NamedTuple):
     little: bool = True
 
 
+_Row = tuple[int, int, int, int]
+"""Of an entry: its flags, where its name and its path are among the strings, and its hwcap."""
+
+
+class Cache:
+    """The entries of a cache; none when it is no cache that a linker would use.
+
+    Of the hundreds that it has a program needs a few: only those are put together that are asked for.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._strings, self._order, self._rows = b"", "<", list[_Row]()
+        self._hwcaps: dict[int, str] = {}
+        if data.startswith(_NEW_MAGIC):
+            self._read_new(data, 0)
+        elif data.startswith(_OLD_MAGIC):
+            self._read_old(data)
+
+    def all(self) -> Iterator[Library]:
+        """Yield all entries in their order."""
+        return filter(None, map(self._library, self._rows))
+
+    def named(self, name: str) -> tuple[Library, ...]:
+        """Return the entries of a name in their order."""
+        try:
+            wanted = name.encode("utf-8", "surrogateescape") + b"\0"
+        except UnicodeEncodeError:  # a surrogate that stands for no byte: no file has such a name
+            return ()
+        numbers: list[int] = []
+        at = self._strings.find(wanted)
+        while at >= 0:
+            numbers += self._by_name.get(at, ())
+            at = self._strings.find(wanted, at + 1)
+        found = (self._library(self._rows[number]) for number in sorted(numbers))
+        return tuple(one for one in found if one is not None and one.name == name)
+
+    @cached_property
+    def _by_name(self) -> dict[int, list[int]]:
+        """The numbers of the entries by where their names are."""
+        found: dict[int, list[int]] = {}
+        for number, row in enumerate(self._rows):
+            found.setdefault(row[1], []).append(number)
+        return found
+
+    def _library(self, row: _Row) -> Library | None:
+        flags, key, value, hwcap = row
+        name, path = _string(self._strings, key), _string(self._strings, value)
+        subdirectory = None
+        if hwcap & _HWCAPS_ENTRY:
+            subdirectory, hwcap = self._hwcaps.get(hwcap & 0xFFFFFFFF), 0
+            if subdirectory is None:
+                return None
+        little = self._order == "<"
+        return Library(name, path, flags, subdirectory, hwcap, little) if name and path else None
+
+    def _read_new(self, data: bytes, start: int) -> None:
+        """Read the new form, which begins at ``start``."""
+        new = self._strings = data[start:]
+        orders = _ORDERS[new[28] & 3] if len(new) > 28 else ""
+        if not orders:
+            return
+        self._order, count = _count(new, _NEW_HEADER, _NEW_ENTRY, orders)
+        self._hwcaps = _hwcaps(data, start, self._order)
+        entries = new[_NEW_HEADER : _NEW_HEADER + count * _NEW_ENTRY]
+        self._rows = list(struct.iter_unpack(self._order + "iII4xQ", entries))
+
+    def _read_old(self, data: bytes) -> None:
+        """Read the old form, or the new one that may be behind it."""
+        self._order, count = _count(data, _OLD_HEADER, _OLD_ENTRY, "<>")
+        end = _OLD_HEADER + count * _OLD_ENTRY
+        for start in (-(-end // 8) * 8, end):  # aligned for 64 bits, for 32
+            if data.startswith(_NEW_MAGIC, start):
+                self._read_new(data, start)
+                return
+        self._strings = data[end:]
+        entries = struct.iter_unpack(self._order + "iII", data[_OLD_HEADER:end])
+        self._rows = [(flags, key, value, 0) for flags, key, value in entries]
+
+
 def parse(data: bytes) -> tuple[Library, ...]:
     """Return the entries of a cache in their order; none when it is no cache that a linker would use."""
-    if data.startswith(_NEW_MAGIC):
-        return tuple(_new_entries(data, 0))
-    if not data.startswith(_OLD_MAGIC):
-        return ()
-    order, count = _count(data, _OLD_HEADER, _OLD_ENTRY, "<>")
-    end = _OLD_HEADER + count * _OLD_ENTRY
-    for start in (-(-end // 8) * 8, end):  # aligned for 64 bits, for 32
-        if data.startswith(_NEW_MAGIC, start):
-            return tuple(_new_entries(data, start))
-    return tuple(_old_entries(data, order, count))
+    return tuple(Cache(data).all())
 
 
 def build(libraries: Iterable[Library]) -> bytes:
@@ -87,34 +158,6 @@ def _count(data: bytes, header: int, entry: int, orders: str) -> tuple[str, int]
             if header + count * entry <= len(data):
                 return order, count
     return orders[0], 0
-
-
-def _new_entries(data: bytes, start: int) -> Iterator[Library]:
-    """Yield the entries of the new form, which begins at ``start``."""
-    new = data[start:]
-    orders = _ORDERS[new[28] & 3] if len(new) > 28 else ""
-    if not orders:
-        return
-    order, count = _count(new, _NEW_HEADER, _NEW_ENTRY, orders)
-    hwcaps = _hwcaps(data, start, order)
-    entries = new[_NEW_HEADER : _NEW_HEADER + count * _NEW_ENTRY]
-    for flags, key, value, _, hwcap in struct.iter_unpack(order + "iIIIQ", entries):
-        name, path = _string(new, key), _string(new, value)
-        subdirectory = None
-        if hwcap & _HWCAPS_ENTRY:
-            subdirectory, hwcap = hwcaps.get(hwcap & 0xFFFFFFFF), 0
-            if subdirectory is None:
-                continue
-        if name and path:
-            yield Library(name, path, flags, subdirectory, hwcap, order == "<")
-
-
-def _old_entries(data: bytes, order: str, count: int) -> Iterator[Library]:
-    end = _OLD_HEADER + count * _OLD_ENTRY
-    for flags, key, value in struct.iter_unpack(order + "iII", data[_OLD_HEADER:end]):
-        name, path = _string(data, end + key), _string(data, end + value)
-        if name and path:
-            yield Library(name, path, flags, little=order == "<")
 
 
 def _string(data: bytes, at: int) -> str:

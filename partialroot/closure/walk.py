@@ -49,10 +49,15 @@ def _follow_configuration(
     walk: Following, nss: Iterable[Item], pam: Iterable[Item], nsswitch: str | None
 ) -> None:
     """Add what libraries open by configuration."""
-    from partialroot.closure import linux, sunos
+    if walk.is_sunos:
+        from partialroot.closure import sunos
 
-    platform = sunos if walk.is_sunos else linux
-    platform.name_services(walk, nss, nsswitch or "")
-    platform.pluggable_modules(walk, pam)
-    if walk.notes and walk.is_sunos:
-        sunos.openings(walk)
+        sunos.name_services(walk, nss, nsswitch or "")
+        sunos.pluggable_modules(walk, pam)
+        if walk.notes:
+            sunos.openings(walk)
+    else:
+        from partialroot.closure import linux
+
+        linux.name_services(walk, nss, nsswitch or "")
+        linux.pluggable_modules(walk, pam)

@@ -7,6 +7,7 @@ LD_LIBRARY_PATH and preloading play no role.
 
 import re
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 from partialroot.closure import ldcache
@@ -111,14 +112,14 @@ class Glibc:
             tops = {top for top in self._tops if self._is_directory(f"{directory}/{top}")}
             found = self._subdirectories[directory] = tuple(
                 one
-                for one in (*self._levels, *self.legacy)
+                for one in ((*self._levels, *self.legacy) if tops else ())
                 if one.top in tops and self._is_directory(f"{directory}/{one.name}")
             )
         return found
 
     def entries(self, name: str) -> tuple[ldcache.Library, ...]:
         """Return the cache's entries of a name that this linker may take."""
-        return tuple(one for one in self._cache.get(name, ()) if one.flags in self._port.cache_flags)
+        return tuple(one for one in self._cache.named(name) if one.flags in self._port.cache_flags)
 
     def is_own(self, entry: ldcache.Library) -> bool:
         """Whether an entry is for exactly this ABI, not for an older one it is compatible with."""
@@ -145,27 +146,30 @@ class Glibc:
     @cached_property
     def legacy(self) -> tuple[Subdirectory, ...]:
         """The subdirectories of older releases, if this is one."""
-        if self.rtld.release > _LAST_LEGACY:
+        if not self._is_old:
             return ()
         return tuple(hwcaps.legacy(self._machine, self._port.platform, self.cpu))
 
     @cached_property
     def _tops(self) -> frozenset[str]:
-        return frozenset(one.top for one in (*self._levels, *self.legacy))
+        """How the names of subdirectories may begin; most library directories have none of them."""
+        older = hwcaps.words(self._machine, self._port.platform) if self._is_old else ()
+        return frozenset((hwcaps.PREFIX, *chain(*older)))
+
+    @property
+    def _is_old(self) -> bool:
+        return self.rtld.release <= _LAST_LEGACY
 
     @cached_property
     def _platform(self) -> str | None:
-        if self._machine == X86_64 and self.rtld.release <= _LAST_LEGACY:
+        if self._machine == X86_64 and self._is_old:
             return self.cpu.platform
         return self._port.platform
 
     @cached_property
-    def _cache(self) -> dict[str, list[ldcache.Library]]:
-        entries: dict[str, list[ldcache.Library]] = {}
+    def _cache(self) -> ldcache.Cache:
         found = self.files.file(self.rtld.cache)
-        for entry in ldcache.parse(self.files.data(found)) if found is not None else ():
-            entries.setdefault(entry.name, []).append(entry)
-        return entries
+        return ldcache.Cache(b"" if found is None else self.files.data(found))
 
     def _is_directory(self, path: str) -> bool:
         found = self.files.find(path)

@@ -90,17 +90,23 @@ def levels(names: tuple[str, ...], cpu: Cpu) -> Iterator[Subdirectory]:
         yield Subdirectory(f"{PREFIX}/{name}", cpu.takes(name))
 
 
-def legacy(machine: int, platform: str | None, cpu: Cpu) -> Iterator[Subdirectory]:
-    """Yield the subdirectories linkers before glibc 2.37 look into: all combinations, the fullest first.
+def words(machine: int, platform: str | None) -> list[tuple[str, ...]]:
+    """Return what the names of subdirectories are made of that linkers before glibc 2.37 look into.
 
-    Of x86_64 those for other processors are named too; of most machines only tls and the platform's.
+    Of each tuple a name has one or none. Of x86_64 those for other processors are among them; of most
+    machines only tls and the platform's.
     """
-    platforms, capabilities = [platform] if platform else [], _CAPABILITIES.get(machine, ())
+    platforms: tuple[str, ...] = (platform,) if platform else ()
     if machine == X86_64:
-        platforms = ["haswell", "xeon_phi", "x86_64"]
+        platforms = ("haswell", "xeon_phi", "x86_64")
+    return [("tls",), platforms, *((name,) for name in _CAPABILITIES.get(machine, ()))]
+
+
+def legacy(machine: int, platform: str | None, cpu: Cpu) -> Iterator[Subdirectory]:
+    """Yield the subdirectories linkers before glibc 2.37 look into: all combinations, the fullest first."""
     taken = {"tls", "sse2", platform, *(cpu.legacy | {cpu.platform} if machine == X86_64 else ())}
-    choices = [("tls", ""), (*platforms, ""), *((name, "") for name in capabilities)]
+    choices = [(*each, "") for each in words(machine, platform)]
     names = {
-        "/".join(filter(None, words)): taken.issuperset(filter(None, words)) for words in product(*choices)
+        "/".join(filter(None, chosen)): taken.issuperset(filter(None, chosen)) for chosen in product(*choices)
     }
     return (Subdirectory(name, good) for name, good in names.items() if name)

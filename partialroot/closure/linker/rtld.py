@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 CACHE = "/etc/ld.so.cache"
 
-# Each with the literal bytes it begins with: finding those is fast, and a linker has 200 KB.
+# Each begins with the NUL before some literal bytes: finding those is fast, and a linker has 200 KB.
 # The trusted directories stand one after the other, each with its slash: glibc's elf/dl-load.c, system_dirs.
-_DIRECTORIES = b"\0/", rb"\0((?:/[\w.+/-]{1,255}/\0)+)"
-_RELEASE = b"release version ", rb"release version (\d{1,4})\.(\d{1,4})"
-_CACHE = b"\0/", rb"\0(/[\w.+/-]*/ld\.so\.cache)\0"
+_DIRECTORIES = b"/\0", rb"\0((?:/[\w.+/-]{1,255}/\0)+)"
+_RELEASE = b"release version ", rb"\0[^\0]*?release version (\d{1,4})\.(\d{1,4})"
+_CACHE = b"/ld.so.cache\0", rb"\0(/[\w.+/-]*/ld\.so\.cache)\0"
 _LEVELS = [(start, rb"\0(\w[\w-]+(?::[\w-]+)*)\0") for start in (b"\0x86-64-v", b"\0power", b"\0z1")]
 _NAME = r"ld-(\d+)\.(\d+)\.so"
 _MAGIC = b"glibc-ld.so.cache"
@@ -52,14 +52,14 @@ def read_rtld(data: bytes, name: str) -> Rtld | None:
     )
 
 
-def _search(data: bytes, start: bytes, pattern: bytes) -> Iterator[re.Match[bytes]]:
-    """Yield the matches of a pattern that begins with ``start``."""
-    at = data.find(start)
+def _search(data: bytes, mark: bytes, pattern: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield the matches of a pattern that begin with the NUL before, or at the beginning of, a ``mark``."""
+    at = data.find(mark)
     while at >= 0:
-        found = re.compile(pattern).match(data, at)
+        found = re.compile(pattern).match(data, max(data.rfind(b"\0", 0, at + 1), 0))
         if found:
             yield found
-        at = data.find(start, at + 1)
+        at = data.find(mark, at + 1)
 
 
 def _words(data: bytes, separator: str) -> tuple[str, ...]:
