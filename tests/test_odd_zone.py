@@ -9,7 +9,7 @@ from command import partialroot
 from needs import needs
 from test_profiles_illumos import PLATFORM
 
-from partialroot.errors import Missing
+from partialroot.errors import ConflictError, Missing
 from partialroot.model import Selection
 from partialroot.plan.select import select
 from partialroot.profiles.library import Library
@@ -79,6 +79,15 @@ def test_what_an_overlay_lacks_is_said(zone: Path) -> None:
     warnings = planned(zone, 'uses = ["base"]\npackages = ["web"]\nexclude = ["/etc/zones"]\n').warnings
     (lacks,) = (one for one in warnings if "not installed here" in one)
     assert {"TRIBgone", "overlay tls"} <= set(lacks.rpartition(": ")[2].split(", "))
+
+
+@pytest.mark.parametrize("path", ["/kernel", "/platform/i86pc", "/platform/i86pc/kernel/unix"])
+def test_what_only_a_global_zone_may_have_is_refused_whole(path: str, zone: Path) -> None:
+    (zone / "kernel").mkdir(exist_ok=True)
+    (zone / "platform/i86pc/kernel").mkdir(parents=True, exist_ok=True)
+    (zone / "platform/i86pc/kernel/unix").touch()
+    with pytest.raises(ConflictError, match=f"only a global zone may have {path}"):
+        planned(zone, f'uses = ["base"]\nfiles = ["{path}"]\n')
 
 
 # --- what starts a zone -------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def _package_files(name: str, files: tuple[RootPath, ...], item: Item, draft: Dr
 def _files(item: Item, draft: Draft, named: set[RootPath], reached: set[RootPath]) -> bool:
     """Choose what one item of ``files`` stands for; False if that is nothing.
 
-    ``named`` gets the file that is written literally, ``reached`` those found below it or by a glob.
+    ``named`` gets what is written literally, ``reached`` what is found below it or by a glob.
     """
     if is_glob(item.text):
         return _globbed(item, draft, reached)
@@ -162,8 +162,7 @@ def _files(item: Item, draft: Draft, named: set[RootPath], reached: set[RootPath
         )
     if found.node.type is FileType.DIR:
         draft.add_below(found.real, reason, reached)
-    else:
-        named.add(found.real)
+    named.add(found.real)
     return True
 
 
