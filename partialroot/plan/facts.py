@@ -27,14 +27,16 @@ class Least(NamedTuple):
 
 SNAPSHOT_LEAST = Least(64, sys.maxsize)
 """Measured on a btrfs, for each of a hundred zones that one process makes. A snapshot takes 3.5 ms of the
-processor and 17 ms of time, whatever is in it: btrfs ends a transaction for each. Copies take 4 and 12 ms with
-32 paths, 6 and 17 with 48, 6.5 and 19 with 64, 8.5 and 28 with 96, 18 and 52 with 256. So snapshots are the
-quicker ones from some 60 paths on (by the processor alone from 25); bytes are mostly shared by reflinks anyway."""
+processor and 17 ms of time, whatever is in it: btrfs ends a transaction for each. Copies take 4 and 12 ms
+with 32 paths, 6 and 17 with 48, 6.5 and 19 with 64, 8.5 and 28 with 96, 18 and 52 with 256. So snapshots
+are the quicker ones from some 60 paths on (by the processor alone from 25); bytes are mostly shared by
+reflinks anyway."""
 DATASET_LEAST = Least(64, 4 << 20)
-"""Measured with zfs-fuse, whole installs: by a clone they take 0.6 s of the processor, and by copies 0.75 with 8
-paths, 0.75 with 64 and 0.8 with 256; the first, which makes the layer, takes some 0.2 s more. Time decides
-nothing here: a layer is two more datasets to be kept, which disk must be worth. A clone takes 140 KiB whatever
-is in it, a root of copies 288 with 8 paths, 520 with 64, and what is in its files; the layer as much as one root."""
+"""Measured with zfs-fuse, whole installs: by a clone they take 0.6 s of the processor, and by copies 0.75
+with 8 paths, 0.75 with 64 and 0.8 with 256; the first, which makes the layer, takes some 0.2 s more. Time
+decides nothing here: a layer is two more datasets to be kept, which disk must be worth. A clone takes 140
+KiB whatever is in it, a root of copies 288 with 8 paths, 520 with 64, and what is in its files; the layer
+as much as one root."""
 
 
 class Golden(NamedTuple):
