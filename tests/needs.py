@@ -205,6 +205,9 @@ mount -t overlay -o "lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work" none "
 touch "$1/merged/file"
 """
 
+# Not all of /: something may be mounted somewhere in it, and unmounted just then.
+SMALL_ROOT = ("--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64")
+
 VETH = "ip link add name needs0 type veth peer name needs1"
 
 # What supplies it: Debian packages, all in lower case, or a sentence, which has a capital.
@@ -228,7 +231,7 @@ NEEDS: dict[str, Need] = {
     "glibc": Need(_glibc, "Run on a system with glibc"),
     "dpkg": Need(_command("dpkg-query", "--search", "/usr/bin/env"), "Run on Debian"),
     "runc": Need(_runc, "runc"),
-    "bwrap": Need(_command("bwrap", "--ro-bind", "/", "/", "--unshare-pid", "true"), "bubblewrap"),
+    "bwrap": Need(_command("bwrap", *SMALL_ROOT, "--unshare-pid", "/usr/bin/true"), "bubblewrap"),
     "sshd": Need(_command("sh", "-c", "test -x /usr/sbin/sshd && ssh -V"), "openssh-server"),
     "solaris_zone": Need(_solaris_zone, "ansible"),
     "setpriv": Need(_command("setpriv", "--bounding-set", "-sys_admin", "true"), "util-linux"),
