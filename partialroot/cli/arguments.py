@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, NoReturn
 
 from partialroot.cli.values import METHODS, positive, seconds
 from partialroot.errors import UsageError
-from partialroot.profiles.wording import suggestion
 
 RUNTIMES = ("auto", "runc", "bwrap", "chroot")
 
@@ -21,6 +20,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError, naming the nearest option where there is none of that name."""
+        from partialroot.profiles.wording import suggestion
+
         wrong = re.search(r"unrecognized arguments: .*?(--[^\s=]+)", message)
         options = re.findall(r"--[a-z-]+", self.format_usage())
         hint = suggestion(wrong[1], options, "options") if wrong else f"see {self.prog} --help"
@@ -63,6 +64,8 @@ def _without_command(words: Sequence[str]) -> tuple[Sequence[str], tuple[str, ..
 def _refuse_unknown_verb(words: Sequence[str]) -> None:
     """Raise UsageError, naming the nearest verb, when the first word is none and no option either."""
     if words and not words[0].startswith("-"):
+        from partialroot.profiles.wording import suggestion
+
         raise UsageError(f"there is no verb {words[0]!r}", hint=suggestion(words[0], VERBS, "verbs"))
 
 

@@ -5,6 +5,7 @@ bytes (private keys), and in /etc the permissions.
 """
 
 import re
+from functools import cache
 
 from partialroot.model import FileType, Node
 from partialroot.paths import RootPath
@@ -55,19 +56,6 @@ _PLACES: dict[str, tuple[str, ...]] = {
     ),
 }
 _REASONS = tuple(_PLACES)
-_PLACE = re.compile(
-    "|".join(f"(?P<_{number}>{'|'.join(each)})" for number, each in enumerate(_PLACES.values())), re.DOTALL
-)
-_PRIVATE_KEY = re.compile(
-    rb"^[ \t]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-    rb"|^---- BEGIN SSH2 (?:ENCRYPTED )?PRIVATE KEY"
-    rb"|^[ \t]*-----BEGIN OpenVPN Static key"
-    rb"|^PuTTY-User-Key-File-"
-    rb"|^AGE-SECRET-KEY-1"
-    rb'|"private_key"\s*:\s*"-----BEGIN '
-    rb"|\A\x05[\x01\x02]\0\0",  # a Kerberos keytab
-    re.MULTILINE,
-)
 
 
 def secret_reason(path: RootPath, node: Node, head: bytes | None, *, closed: bool = False) -> str | None:
@@ -78,7 +66,7 @@ def secret_reason(path: RootPath, node: Node, head: bytes | None, *, closed: boo
     """
     if node.type is not FileType.FILE:
         return None
-    place = None if path.startswith("/usr/") else _PLACE.fullmatch(path)
+    place = None if path.startswith("/usr/") else _place().fullmatch(path)
     if place is not None:
         return next(reason for number, reason in enumerate(_REASONS) if place[f"_{number}"] is not None)
     if head is not None and (key := key_reason(head)):
@@ -90,7 +78,28 @@ def secret_reason(path: RootPath, node: Node, head: bytes | None, *, closed: boo
 
 def key_reason(head: bytes) -> str | None:
     """Return in words that a file is a secret if its first bytes, ``head``, say so, else None."""
-    return "it holds a private key" if _PRIVATE_KEY.search(head) else None
+    return "it holds a private key" if _private_key().search(head) else None
+
+
+@cache
+def _place() -> re.Pattern[str]:
+    """Return what matches every place; to make it takes longer than many a command that needs none."""
+    reasons = (f"(?P<_{number}>{'|'.join(each)})" for number, each in enumerate(_PLACES.values()))
+    return re.compile("|".join(reasons), re.DOTALL)
+
+
+@cache
+def _private_key() -> re.Pattern[bytes]:
+    return re.compile(
+        rb"^[ \t]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+        rb"|^---- BEGIN SSH2 (?:ENCRYPTED )?PRIVATE KEY"
+        rb"|^[ \t]*-----BEGIN OpenVPN Static key"
+        rb"|^PuTTY-User-Key-File-"
+        rb"|^AGE-SECRET-KEY-1"
+        rb'|"private_key"\s*:\s*"-----BEGIN '
+        rb"|\A\x05[\x01\x02]\0\0",  # a Kerberos keytab
+        re.MULTILINE,
+    )
 
 
 def is_closed(tree: Tree, path: RootPath) -> bool:

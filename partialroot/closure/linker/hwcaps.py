@@ -66,7 +66,7 @@ def this_cpu(machine: int) -> Cpu:
     if machine not in (X86, X86_64) or os.uname().machine != "x86_64":
         return Cpu()
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             return parse_cpuinfo(file.read(4096))
     except OSError:
         return Cpu()

@@ -1,7 +1,6 @@
 """The programs that a zone's brand runs in it, by the text of its ``config.xml`` (brand(7), zlogin(1))."""
 
 from typing import NamedTuple
-from xml.parsers import expat
 
 from partialroot.errors import SourceError
 
@@ -40,6 +39,8 @@ def programs(config: str, where: str = "config.xml") -> tuple[BrandProgram, ...]
 
 def _texts(config: str, where: str) -> dict[str, str]:
     """Return the text of each of the elements; the DTD is not read, and there may be no entities in it."""
+    from xml.parsers import expat  # there are brands on illumos only
+
     texts: dict[str, str] = {}
     inside: list[str] = []
     parser = expat.ParserCreate()

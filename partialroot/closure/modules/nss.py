@@ -5,7 +5,7 @@ import re
 _BUILT_IN, _BUILT_IN_SINCE = ("files", "dns"), (2, 34)
 _DEFAULT = ("files",)
 _DEFAULTS = {"hosts": ("files", "dns"), "netgroup": ("nis",), "publickey": ("nis",)}
-_ACTION = re.compile(r"\[[^]]*\]")
+_ACTION = r"\[[^]]*\]"
 
 
 def services(nsswitch: str, database: str) -> tuple[str, ...]:
@@ -13,7 +13,7 @@ def services(nsswitch: str, database: str) -> tuple[str, ...]:
     for line in nsswitch.splitlines():
         name, colon, rest = line.partition("#")[0].partition(":")
         if colon and name.strip() == database:
-            return tuple(dict.fromkeys(_ACTION.sub(" ", rest).split()))
+            return tuple(dict.fromkeys(re.sub(_ACTION, " ", rest).split()))
     if database == "initgroups":
         return services(nsswitch, "group")
     return _DEFAULTS.get(database, _DEFAULT)

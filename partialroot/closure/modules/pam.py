@@ -13,11 +13,11 @@ SINGLE_FILE = "/etc/pam.conf"
 OTHER = "other"
 LIBRARY = "libpam.so.0"
 
-_RULE = re.compile(r"(-?)(?:auth|account|password|session)\s+(\[[^]]*\]|\S+)\s+(\S+)\s*(.*)", re.IGNORECASE)
-_SECURITY = re.compile(rb"\0(/[\w.+/-]{1,255}/security)/\0")
+_RULE = r"(?i)(-?)(?:auth|account|password|session)\s+(\[[^]]*\]|\S+)\s+(\S+)\s*(.*)"
+_SECURITY = rb"\0(/[\w.+/-]{1,255}/security)/\0"
 _PROGRAM = rb"(?:/usr)?/s?bin/(?:\w{1,99}_(?:chkpwd|helper|update)|xauth)"
-_USED = re.compile(rb"(?<=\0)(?:" + _PROGRAM + rb"|/etc/security/[\w.+-]{1,99}\.conf)(?=\0)")
-_UNKNOWN_IS_FINE = re.compile(r"\bmodule_unknown=(?:ignore|ok)\b")
+_USED = rb"(?<=\0)(?:" + _PROGRAM + rb"|/etc/security/[\w.+-]{1,99}\.conf)(?=\0)"
+_UNKNOWN_IS_FINE = r"\bmodule_unknown=(?:ignore|ok)\b"
 
 
 class Step(NamedTuple):
@@ -46,13 +46,13 @@ def stack(service: str, where: str, read: Callable[[str], str | None]) -> Stack:
 
 def security_directory(library: bytes) -> str | None:
     """Return where libpam, whose bytes these are, looks for modules."""
-    found = _SECURITY.search(library)
+    found = re.search(_SECURITY, library)
     return found[1].decode("ascii") if found else None
 
 
 def used_files(module: bytes) -> tuple[str, ...]:
     """Return the helper programs and the files of /etc/security that a module has built in."""
-    return tuple(dict.fromkeys(text.decode("ascii") for text in _USED.findall(module)))
+    return tuple(dict.fromkeys(text.decode("ascii") for text in re.findall(_USED, module)))
 
 
 def command(step: Step) -> str | None:
@@ -98,7 +98,7 @@ class _Reading:
     def _steps(self, lines: list[str], path: str) -> None:
         for line in lines:
             first, rest = _first_word(line)
-            rule = _RULE.match(line)
+            rule = re.match(_RULE, line)
             if first == "@include":
                 self._include(rest, path)
             elif rule is not None and rule[2].lower() in ("include", "substack"):
@@ -114,7 +114,7 @@ class _Reading:
 
 def _severity(control: str) -> str:
     """What it means that a module is missing: libpam takes it for one that fails with PAM_MODULE_UNKNOWN."""
-    if _UNKNOWN_IS_FINE.search(control):
+    if re.search(_UNKNOWN_IS_FINE, control):
         return ""
     return "warning" if control in ("optional", "sufficient") else "error"
 

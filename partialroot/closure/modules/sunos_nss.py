@@ -2,7 +2,7 @@
 
 import re
 
-_ACTION = re.compile(r"\[[^]]*\]")
+_ACTION = r"\[[^]]*\]"
 _DEFAULT = ("files", "nis")
 _NIS_FIRST = ("hosts", "ipnodes", "networks", "protocols", "rpc", "ethers", "netmasks", "bootparams")
 _DEFAULTS = {
@@ -34,5 +34,5 @@ def _line(nsswitch: str, database: str) -> tuple[str, ...]:
     for line in nsswitch.splitlines():
         name, colon, rest = line.partition("#")[0].partition(":")
         if colon and name.strip() == database:
-            return tuple(_ACTION.sub(" ", rest).split())
+            return tuple(re.sub(_ACTION, " ", rest).split())
     return ()

@@ -37,7 +37,7 @@ _STATES = _ABSENT | frozenset(
 _PROGRAM_DIRECTORIES = tuple(
     RootPath(path) for path in ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/games")
 )
-_LIBRARY_DIRECTORY = re.compile(r"(/usr)?/lib(32|64|x32)?(/[^/]*-linux-gnu[^/]*)?")
+_LIBRARY_DIRECTORY = r"(/usr)?/lib(32|64|x32)?(/[^/]*-linux-gnu[^/]*)?"
 
 
 class _Package(NamedTuple):
@@ -174,7 +174,7 @@ class Dpkg(NoPackages):
 
     def _installed_library(self, soname: str) -> str | None:
         for base, path in self._lists.ending(f"/{soname}"):
-            if _LIBRARY_DIRECTORY.fullmatch(RootPath(path).parent):
+            if re.fullmatch(_LIBRARY_DIRECTORY, RootPath(path).parent):
                 return self._shown(base)
         return None
 
