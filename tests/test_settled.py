@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -262,6 +262,28 @@ def test_status_says_what_globs_choose_by_now(world: World) -> None:
     write(world.source / "etc/passwd", "root:x:0:0::/:/bin/sh\n", 0o644)
     state, [why] = world.status()
     assert state == "stale" and why.startswith("it cannot be refreshed: ") and "www-data" in why
+
+
+def test_of_zones_that_are_alike_one_is_asked_about(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    zones = [world.zone.with_name(name) for name in ("a", "b", "c", "d")]
+    manifests = ("--manifests", world.top / "first", "--manifests", world.top / "second")
+    options = ("--source", world.source, "--store", world.store)
+    assert run("populate", *zones, "web", *manifests, *options).code == 0
+    write(zones[1] / "config.json", "{}", 0o600)
+    (zones[2] / "root/etc/motd").write_text("edited by the tenant")
+    why_stale, asked = refreshing.why_stale, []
+
+    def asking(store: Path, zonepaths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        asked.append([os.path.basename(one) for one in zonepaths])
+        told = why_stale(store, zonepaths)
+        return told if len(asked) > 1 else {one: told[one] for one in told if one != str(zones[0])}
+
+    monkeypatch.setattr(refreshing, "why_stale", asking)
+    for zone in zones:
+        (world.store / PART / zone_key(zone)).unlink(missing_ok=True)
+    found = inspecting.status(world.store, [str(zone) for zone in zones])
+    assert [one.state for one in found] == ["current", "stale", "current", "current"]
+    assert asked == [["a", "b"], ["c"]]  # nothing was told of the first, as if somebody worked on it
 
 
 def test_status_asks_again_where_the_receipt_is_another_than_was_noted(world: World) -> None:

@@ -20,7 +20,7 @@ from partialroot.zone.explain import Step
 from partialroot.zone.explain import explain as explain_path
 from partialroot.zone.journal import all_intents
 from partialroot.zone.settled import Settled
-from partialroot.zone.site import IMAGE
+from partialroot.zone.site import CONFIG, IMAGE
 from partialroot.zone.state import Known, limited
 from partialroot.zone.state import state as state_of
 from partialroot.zone.store import Registered, Store, zone_key
@@ -127,30 +127,49 @@ def status(store: Path, zonepaths: Sequence[str]) -> tuple[ZoneStatus, ...]:
     with live.views(store) as views:
         known = _Known(Known(views), local.living())
 
-        def one(zonepath: str) -> ZoneStatus:
+        def one(zonepath: str) -> _Looked:
             registered = opened.registered(Path(zonepath)) if opened else None
             return _status_of(Path(zonepath), known, zonepath in busy, registered)
 
         found = _side_by_side(zonepaths, one)
-    return tuple(_asked_again(store, found)) if opened else found
+    return tuple(_asked_again(store, found)) if opened else tuple(one.status for one in found)
 
 
-def _asked_again(store: Path, found: Sequence[ZoneStatus]) -> Iterator[ZoneStatus]:
+class _Looked(NamedTuple):
+    """A zone's state; ``alike`` is the same for zones to which a refresh would do the same."""
+
+    status: ZoneStatus
+    alike: object = None
+
+
+def _asked_again(store: Path, found: Sequence[_Looked]) -> Iterator[ZoneStatus]:
     """Yield the states of zones as they are if packages and globs choose other files by now.
 
-    Only a plan tells that, and none is made where nothing has changed that the last one was made from.
+    Only a plan tells that, and none is made where nothing has changed that the last one was made from. Of
+    zones that are alike one is asked about.
     """
     quick = Settled(str(store))
-    current = [one.zonepath for one in found if one.state == "current"]
-    doubtful = [one for one in current if not quick.follows(one, zone_key(Path(one)))]
-    stale: Mapping[str, tuple[str, ...]] = {}
-    if doubtful:
-        from partialroot.pipeline.refreshing import why_stale  # all that plans: seldom needed here
+    doubtful: dict[object, list[str]] = {}
+    for status, alike in found:
+        zonepath = status.zonepath
+        if status.state == "current" and not quick.follows(zonepath, zone_key(Path(zonepath))):
+            doubtful.setdefault(alike, []).append(zonepath)
+    stale = _why_stale(store, list(doubtful.values())) if doubtful else {}
+    for status, _ in found:
+        because = stale.get(status.zonepath)
+        yield status._replace(state="stale", because=tuple(limited(because))) if because else status
 
-        stale = why_stale(store, doubtful)
-    for one in found:
-        because = stale.get(one.zonepath)
-        yield one._replace(state="stale", because=tuple(limited(because))) if because else one
+
+def _why_stale(store: Path, groups: list[list[str]]) -> Mapping[str, tuple[str, ...]]:
+    """Say why zones are stale, by what is told of the first of each group; of the next, if nothing is."""
+    from partialroot.pipeline.refreshing import why_stale  # all that plans: seldom needed here
+
+    stale: dict[str, tuple[str, ...]] = {}
+    while groups:
+        told = why_stale(store, [zones[0] for zones in groups])
+        stale.update((one, told[zones[0]]) for zones in groups for one in zones if zones[0] in told)
+        groups = [zones[1:] for zones in groups if zones[0] not in told and zones[1:]]
+    return stale
 
 
 class _Known(NamedTuple):
@@ -160,7 +179,7 @@ class _Known(NamedTuple):
     living: Callable[[Path], tuple[Process, ...]]
 
 
-def _status_of(zonepath: Path, known: _Known, under_way: bool, registered: Registered | None) -> ZoneStatus:
+def _status_of(zonepath: Path, known: _Known, under_way: bool, registered: Registered | None) -> _Looked:
     receipt: Receipt | None = None
     judged: Receipt | PartialRootError | None
     try:
@@ -176,7 +195,7 @@ def _status_of(zonepath: Path, known: _Known, under_way: bool, registered: Regis
     root = zonepath / "root"
     processes = known.living(root) if root.is_dir() else ()
     exists = under_way or judged is not None
-    return ZoneStatus(
+    status = ZoneStatus(
         zonepath=str(zonepath),
         state=found,
         because=because,
@@ -186,3 +205,25 @@ def _status_of(zonepath: Path, known: _Known, under_way: bool, registered: Regis
         image=receipt.digest if receipt else None,
         error=None if exists or registered else no_zone(zonepath),
     )
+    return _Looked(status, _alike(receipt, bool(processes)) if receipt and found == "current" else None)
+
+
+def _alike(made: Receipt, runs: bool) -> object:
+    """Return what is the same for zones, as their receipts say, to which a refresh would do the same.
+
+    Of each root it is known that it is so. A zone whose spec was written after its receipt is like no other.
+    """
+    request = made.request._replace(address=None, hostname=None)
+    entries = tuple(record._replace(mtime_ns=0) for record in made.entries)
+    has_spec = request.platform == "linux" and not local.is_illumos()
+    alone = made.zonepath if has_spec and _is_spec_newer(made.zonepath) else ""
+    about = made._replace(zonepath=alone, request=request, entries=entries, created=0)
+    return hash((about, runs))
+
+
+def _is_spec_newer(zonepath: str) -> bool:
+    try:
+        spec, receipt = (os.lstat(f"{zonepath}/{name}") for name in (CONFIG, receipts.NAME))
+    except OSError:
+        return True
+    return spec.st_ctime_ns > receipt.st_ctime_ns

@@ -235,14 +235,17 @@ def _lives(zonepath: Path) -> bool:
 def why_stale(store: Path, zonepaths: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Say of zones that a refresh would make something else what that is, or why it could not be made.
 
-    That somebody works on one, or that its place is not fit for zones any more, makes none stale.
+    Nothing is told of one that somebody works on, or whose place is not fit for zones any more; there are no
+    lines for one that would stay as it is.
     """
     told = refresh(store, zonepaths, How(dry_run=True))
-    return {one.zonepath: lines for one in told if (lines := tuple(_why(one)))}
+    return {
+        one.zonepath: tuple(_why(one)) for one in told if not isinstance(one.error, BusyError | ZonepathError)
+    }
 
 
 def _why(told: Outcome[Refreshed]) -> Iterator[str]:
-    if told.error and not isinstance(told.error, BusyError | ZonepathError):
+    if told.error:
         yield f"it cannot be refreshed: {told.error}"
     if told.value is None or not told.value.changed or told.value.only_mounts:
         return
