@@ -127,6 +127,6 @@ ROWS = {
         at_most=0.5,
         needs=JAILKIT,
         bound="nine tenths of ours is Python's start and imports: a quarter is Python's own, a fifth typing,"
-        " re and enum, a tenth argparse, the rest pathlib and our modules. Finding what is needed takes 4 ms.",
+        " re and enum, a tenth argparse, the rest our modules. To find what is needed takes 4 ms.",
     ),
 }
