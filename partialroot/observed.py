@@ -177,8 +177,8 @@ def _content(path: str, found: os.stat_result) -> tuple[str, str] | None:
 
 
 def xattr_names(fd: int) -> list[str]:
-    """Return the names of a file's attributes that a copy carries: not those of a file system."""
-    if not hasattr(os, "listxattr"):
+    """Return the names of a file's attributes that a copy carries: none of a file system or one inode."""
+    if not hasattr(os, "listxattr"):  # illumos has none of Linux' kind
         return []
     own = ("trusted.", "btrfs.", "security.ima", "security.evm")
     return [name for name in os.listxattr(fd) if not name.startswith(own)]

@@ -11,14 +11,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from errno import ENODATA, ENOTSUP
 
+from partialroot import observed
 from partialroot.errors import SourceError
 from partialroot.model import NO_XATTRS, Content, Node
 from partialroot.paths import RootPath
 from partialroot.source import halves, memory
 from partialroot.source.tree import Tree
-
-_NOT_COPIED = ("trusted.", "btrfs.", "security.ima", "security.evm")
-"""Attributes that belong to a file system or to one inode: a copy must not carry them."""
 
 _CHUNK = 1 << 20
 MANY = 500
@@ -116,18 +114,15 @@ def _sha256(descriptor: int, size: int, beginning: bytes) -> str:
 
 def _xattrs(descriptor: int) -> tuple[tuple[str, bytes], ...]:
     """Return the attributes a copy carries (ACLs and capabilities are among them), sorted by name."""
-    if not hasattr(os, "listxattr"):  # illumos has none of Linux' kind
-        return NO_XATTRS
     try:
-        names = os.listxattr(descriptor)
+        names = observed.xattr_names(descriptor)
     except OSError as error:
         if error.errno == ENOTSUP:
             return NO_XATTRS
         raise
     if not names:  # as most files
         return NO_XATTRS
-    wanted = sorted(name for name in names if not name.startswith(_NOT_COPIED))
-    return tuple(_present((name, _xattr(descriptor, name)) for name in wanted))
+    return tuple(_present((name, _xattr(descriptor, name)) for name in sorted(names)))
 
 
 def _present(xattrs: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, bytes]]:
