@@ -16,6 +16,9 @@ from partialroot.plan.draft import Draft, Verdict
 from partialroot.plan.vet import judge, why_by_place
 from partialroot.source import content, halves
 
+_CLOSED = 4
+"""The closure of one file takes as long as to read so many; beside it, the second process reads alone."""
+
 _File = tuple[RootPath, Node]
 # What the stages want to know of a file: a verdict, the fields of its content, what it needs to run.
 _Answers = tuple[Verdict, content.Fields | None, tuple[Any, ...] | None]
@@ -55,9 +58,12 @@ def read_ahead(draft: Draft, tops: tuple[RootPath, ...]) -> Iterator[None]:
         runnable = [file for file in files if is_runnable(*file)]
         data = [file for file in files if not is_runnable(*file)]
         _keep(draft, runnable, halves.halved(some, runnable))
-        with halves.meanwhile(some, data) as answers:
+        many = max(0, len(data) - _CLOSED * len(runnable)) // 2
+        ours, theirs = data[:many], data[many:]
+        with halves.meanwhile(some, theirs) as answers:
             yield
-            _keep(draft, data, answers())
+            _keep(draft, ours, some(ours))
+            _keep(draft, theirs, answers())
 
 
 def _keep(draft: Draft, files: Sequence[_File], answers: Sequence[_Answers | None]) -> None:
