@@ -23,6 +23,8 @@ programs = ["/sbin/init", "/sbin/sh"]
 files = ["{LIBC}", "/etc/motd"]
 """
 LINE = f"import sys; sys.path[:0] = [{str(TESTS.parent)!r}, {str(TESTS)!r}]; import sunos; sunos.become(); "
+# However young files are, they are remembered: else what is left would depend on the time.
+LINE += "from partialroot.source import memory; memory.RECENT_NS = 0; "
 COMMAND = LINE + "from partialroot.cli import main; sys.exit(main(sys.argv[1:]))"
 HOLD = LINE + (
     "from pathlib import Path; import time; from partialroot.pipeline import live\n"

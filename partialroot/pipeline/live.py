@@ -15,6 +15,7 @@ from partialroot.errors import ApplyError, BusyError, SourceError
 from partialroot.host import local
 from partialroot.host.illumos import commands, mnttab
 from partialroot.model import NOTHING
+from partialroot.source import memory
 from partialroot.zone.store import PARTS, Store, make_private
 
 VIEWS = "views"
@@ -53,17 +54,20 @@ def own_files(store: Path, source: Path) -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def _only_if_used(store: Path) -> Iterator[None]:
-    """Remove a store that was made for a view alone, as of a dry run; one with anything in it stays.
+    """Remove a store that was made for a view alone, as of a dry run, with what is remembered in it.
 
-    The views go first: who makes a store beside us has one in it.
+    One with anything else in it stays. The views go first: who makes a store beside us has one in it.
     """
     was_there = store.is_dir()
     try:
         yield
     finally:
-        with suppress(OSError):
-            for place in () if was_there else (*(store / part for part in (VIEWS, *PARTS)), store):
-                os.rmdir(place)
+        if not was_there:
+            with suppress(OSError):
+                for part in (VIEWS, *PARTS):
+                    os.rmdir(store / part)
+                (store / memory.NAME).unlink(missing_ok=True)
+                os.rmdir(store)
 
 
 @contextmanager
