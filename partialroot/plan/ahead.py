@@ -16,7 +16,7 @@ from partialroot.plan.draft import Draft, Verdict
 from partialroot.plan.vet import judge, why_by_place
 from partialroot.source import content, halves
 
-_CLOSED = 4
+_CLOSED = 6
 """The closure of one file takes as long as to read so many; beside it, the second process reads alone."""
 
 _File = tuple[RootPath, Node]
