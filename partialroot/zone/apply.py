@@ -10,6 +10,7 @@ from partialroot.errors import BusyError, NoReceiptError
 from partialroot.model import Plan, Receipt, Request
 from partialroot.zone import batch, fs, golden, journal, previous, receipt, transaction
 from partialroot.zone.batch import Job, Task
+from partialroot.zone.dirs import opened
 from partialroot.zone.golden import Built
 from partialroot.zone.image import is_intact
 from partialroot.zone.journal import Binds, Intent, Step
@@ -244,9 +245,6 @@ class ZoneBuilder:
         site = self._site
         if self._copied is None:
             fs.make_own_directory(new, ROOT, ROOT_MODE)
-        top = os.open(ROOT, fs.DIRECTORY, dir_fd=new)
-        try:
+        with opened(ROOT, new) as top:
             where = site.zonepath / ROOT
             return golden.build_root(self._plan, top, where, site.lost_owners, self._copied, site.originals)
-        finally:
-            os.close(top)

@@ -14,7 +14,8 @@ from partialroot.zone.converge import Decision, decide, inside
 from partialroot.zone.difference import Difference
 from partialroot.zone.image import Image, is_intact, reasons_of
 from partialroot.zone.journal import Intent, Step
-from partialroot.zone.layer import LOST, LayerBuilder
+from partialroot.zone.layer import LayerBuilder
+from partialroot.zone.measured import LOST
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
 

@@ -14,7 +14,8 @@ from partialroot.paths import ROOT, RootPath
 from partialroot.zone import fs, look
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.journal import Stamp, Step, Touched
-from partialroot.zone.layer import identity_of, lost_sentence, private_actions
+from partialroot.zone.layer import private_actions
+from partialroot.zone.measured import identity_of, lost_sentence
 
 LEAF_TYPES = (FileType.FILE, FileType.SYMLINK)
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from partialroot.model import Action, FileType, Plan, Receipt, Record
 from partialroot.paths import RootPath
 from partialroot.zone import fs
-from partialroot.zone.layer import lost_sentence, private_actions
+from partialroot.zone.layer import private_actions
+from partialroot.zone.measured import lost_sentence
 
 Owners = frozenset[tuple[int, int]]
 

@@ -17,7 +17,8 @@ from partialroot.paths import RootPath
 from partialroot.plan.cloned import as_cloned, common
 from partialroot.zone import fs, receipt
 from partialroot.zone.dirs import Dirs
-from partialroot.zone.layer import LayerBuilder, identity_of, private_actions
+from partialroot.zone.layer import LayerBuilder, private_actions
+from partialroot.zone.measured import identity_of
 from partialroot.zone.originals import Originals
 
 RECORDS, LOST = "records.json", "lost.json"

@@ -1,7 +1,6 @@
 """Writes one layer, an image or a zone's private files, into an empty directory of ours."""
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -14,27 +13,23 @@ from partialroot.model import (
     Content,
     Entry,
     FileType,
-    Identity,
     Layer,
     Method,
-    Node,
     Plan,
-    Reason,
     Record,
-    Supplier,
 )
 from partialroot.paths import RootPath, host_path
 from partialroot.source import halves
 from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs
-from partialroot.zone.originals import Originals, is_as_wanted
+from partialroot.zone.measured import check_unchanged, is_as_wanted, link_record, lost_sentence, record
+from partialroot.zone.originals import Originals
 from partialroot.zone.removal import remove
 
 NO_CONTENT = Content("")
 MOUNT_POINT_MODE = 0o755
 COPIES = ".partialroot-copies"
 """Where copies are made that are then moved to their places; gone when the layer is built."""
-LOST = ": could not be kept here: its "
 _MANY_LINKS = 2000  # for fewer, to begin a second process takes longer than it saves
 
 _private: dict[int, tuple[tuple[RootPath, ...], tuple[Action, ...], tuple[Action, ...]]] = {}
@@ -52,11 +47,6 @@ def _sorted(plan: Plan) -> tuple[Action, ...]:
     points = [Entry(top, FileType.DIR, MOUNT_POINT_MODE, 0, 0, Layer.PRIVATE, ()) for top in plan.tops]
     mounts = [Action(entry, Method.MOUNT, "a mount point") for entry in points]
     return tuple(sorted((*plan.private, *mounts), key=lambda action: action.entry.path))
-
-
-def lost_sentence(path: str, xattr: str) -> str:
-    """Return the warning for an xattr that could not be kept."""
-    return f"{path}{LOST}{xattr}"
 
 
 class LayerBuilder:
@@ -144,7 +134,7 @@ class LayerBuilder:
             halves.halved(self._link_groups, groups)
         else:
             self._link_groups(groups)
-        self.records += map(_link_record, links)
+        self.records += map(link_record, links)
 
     def _link_groups(self, groups: Sequence[Sequence[Action]]) -> list[None]:
         for group in groups:
@@ -163,7 +153,7 @@ class LayerBuilder:
                     fs.link(self._host(str(entry.source)), at, name)
                 except FileExistsError:  # made by a second process that failed later
                     pass
-                _check_unchanged(os.stat(name, dir_fd=at, follow_symlinks=False), entry)
+                check_unchanged(os.stat(name, dir_fd=at, follow_symlinks=False), entry)
         except OSError as error:
             raise self._failure(error, action) from error
 
@@ -172,7 +162,7 @@ class LayerBuilder:
     def _link_twin(self, action: Action, at: int, name: str) -> Record:
         fs.link(str(action.twin)[1:], at, name, self._dirs.top)
         found = os.stat(name, dir_fd=at, follow_symlinks=False)
-        return _record(action, found, (action.content or NO_CONTENT).xattrs)
+        return record(action, found, (action.content or NO_CONTENT).xattrs)
 
     def _clone(self, action: Action, at: int, name: str) -> Record:
         return self._from_source(action, at, name, lambda source, fd: fs.clone(source, fd, name))
@@ -183,7 +173,7 @@ class LayerBuilder:
             return self._take_copy(action, at, name)
         if self._originals:
             source = self._host(str(action.entry.source))
-            data = self._originals.content(source, action.entry, _check_unchanged)
+            data = self._originals.content(source, action.entry)
             if data is not None:
                 return self._new_file(action, at, name, lambda fd: fs.write(fd, data, name))
         return self._from_source(action, at, name, lambda source, fd: fs.copy(source, fd, size, name))
@@ -209,7 +199,7 @@ class LayerBuilder:
     def _take_copy(self, action: Action, at: int, name: str) -> Record:
         """Move a copy to its place, and give it what it has not yet; return what it then really has."""
         entry, source = action.entry, self._host(str(action.entry.source))
-        _check_unchanged(os.lstat(source), entry)
+        check_unchanged(os.lstat(source), entry)
         directory = f"/{COPIES}/{self._copies[source]}{os.path.dirname(source)}"
         self._copies[source] -= 1
         fs.rename(self._dirs.fd(directory.rstrip("/")), os.path.basename(source), at, name)
@@ -224,16 +214,16 @@ class LayerBuilder:
                 raise ApplyError(
                     "changed in the source while it was read", path=entry.source, hint="try again"
                 )
-            return _record(action, found, (action.content or NO_CONTENT).xattrs)
+            return record(action, found, (action.content or NO_CONTENT).xattrs)
         finally:
             os.close(fd)
 
     def _from_source(self, action: Action, at: int, name: str, fill: Callable[[int, int], None]) -> Record:
         source = os.open(self._host(str(action.entry.source)), fs.SOURCE)
         try:
-            _check_unchanged(os.fstat(source), action.entry)
+            check_unchanged(os.fstat(source), action.entry)
             record = self._new_file(action, at, name, lambda fd: fill(source, fd))
-            _check_unchanged(os.fstat(source), action.entry)
+            check_unchanged(os.fstat(source), action.entry)
         finally:
             os.close(source)
         return record
@@ -254,7 +244,7 @@ class LayerBuilder:
         entry = action.entry
         fs.symlink(entry.target or "", at, name)
         fs.set_link_meta(at, name, self._meta(action))
-        return _record(action, os.stat(name, dir_fd=at, follow_symlinks=False), ())
+        return record(action, os.stat(name, dir_fd=at, follow_symlinks=False), ())
 
     def _mkdir(self, action: Action, at: int, name: str) -> None:
         if name:  # the root itself is there
@@ -266,7 +256,7 @@ class LayerBuilder:
             fs.set_link_meta(at, name, fs.Meta(0, None, action.entry.mtime_ns))
         found = os.stat(name or ".", dir_fd=at, follow_symlinks=False)
         if is_as_wanted(action, found):
-            return _record(action, found, ())
+            return record(action, found, ())
         fd = os.open(name or ".", fs.DIRECTORY, dir_fd=at)
         try:
             return self._measured(action, fd, name)
@@ -289,13 +279,13 @@ class LayerBuilder:
         """Give the new inode its metadata, as far as it has not got that; return what it then really has."""
         found = os.fstat(fd)
         if is_as_wanted(action, found):
-            return _record(action, found, ())
+            return record(action, found, ())
         meta = self._meta(action)
         lost = fs.set_meta(fd, meta, name)
         path = action.entry.path
         self.lost += [lost_sentence(path, key) for key in lost]
         kept = tuple(pair for pair in meta.xattrs if pair[0] not in lost)
-        return _record(action, os.fstat(fd), kept)
+        return record(action, os.fstat(fd), kept)
 
 
 def _path_of(directory: int) -> str:
@@ -312,22 +302,6 @@ def _path_of(directory: int) -> str:
         os.close(before)
 
 
-def _check_unchanged(found: os.stat_result, entry: Entry) -> None:
-    """Raise ApplyError if what we have is not the inode the plan was made from, or has changed since."""
-    node = entry.node
-    if node is None or (
-        found.st_ino == node.ino
-        and found.st_dev == node.dev
-        and found.st_size == node.size
-        and found.st_mtime_ns == node.mtime_ns
-        and stat.S_IMODE(found.st_mode) == node.mode
-        and found.st_uid == node.uid
-        and found.st_gid == node.gid
-    ):
-        return
-    raise ApplyError("changed in the source while it was read", path=entry.source, hint="try again")
-
-
 def _parted(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
     """Return the links to files of the source, and all others."""
     links: list[Action] = []
@@ -341,57 +315,3 @@ def _parted(actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
 def _directory(action: Action) -> str:
     """Return the key in :class:`Dirs` of the directory that an action makes something in."""
     return action.entry.path.rpartition("/")[0]
-
-
-def _link_record(action: Action) -> Record:
-    """Return the record of a link, which was found to be the inode that the entry was made from."""
-    entry, node, content = action.entry, action.entry.node, action.content
-    assert node is not None and content is not None
-    return Record(
-        entry.path,
-        FileType.FILE,
-        node.mode,
-        node.uid,
-        node.gid,
-        node.size,
-        node.mtime_ns,
-        None,
-        content.sha256,
-        content.xattrs,
-        Method.LINK,
-        entry.source,
-        identity_of(node),
-        *_told(action),
-    )
-
-
-def _told(action: Action) -> tuple[tuple[Reason, ...], Supplier | None] | tuple[()]:
-    """Return what a record says of why it is there; a manifest is for many."""
-    return (action.entry.reasons, action.supplier) if action.entry.layer is Layer.PRIVATE else ()
-
-
-def _record(action: Action, found: os.stat_result, xattrs: tuple[tuple[str, bytes], ...]) -> Record:
-    entry = action.entry
-    return Record(
-        entry.path,
-        FileType.of(found.st_mode),
-        stat.S_IMODE(found.st_mode),
-        found.st_uid,
-        found.st_gid,
-        found.st_size,
-        found.st_mtime_ns,
-        entry.target,
-        action.content.sha256 if action.content is not None and entry.type is FileType.FILE else None,
-        xattrs,
-        action.method,
-        entry.source,
-        identity_of(entry.node),
-        *_told(action),
-    )
-
-
-def identity_of(node: Node | None) -> Identity | None:
-    """Return which source file ``node`` is; None for directories, symlinks, and what we make ourselves."""
-    if node is None or node.type is not FileType.FILE:
-        return None
-    return Identity(node.dev, node.ino, node.size, node.mtime_ns, node.mode)

@@ -194,12 +194,8 @@ def _write(store: str, name: str, document: Mapping[str, Any]) -> None:
 
 def _state(store: str, zonepath: str, key: str, places: Iterable[str]) -> str:
     """Return how a zone's own files, and its entry in the register, are by all that lstat(2) says."""
-    top = os.open(zonepath, fs.DIRECTORY)
-    try:
-        with Dirs(top) as dirs:
-            inside = [_status(dirs, f"/root{place}", ctime=True) for place in places]
-    finally:
-        os.close(top)
+    with opened(zonepath) as top, Dirs(top) as dirs:
+        inside = [_status(dirs, f"/root{place}", ctime=True) for place in places]
     entry = os.lstat(f"{store}/zones/{key}")
     about = [entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns]
     return _digest([_own(zonepath), inside, about])
@@ -207,22 +203,14 @@ def _state(store: str, zonepath: str, key: str, places: Iterable[str]) -> str:
 
 def _own(zonepath: str) -> list[list[object]]:
     """Return how what lies beside a zone's files is."""
-    top = os.open(zonepath, fs.DIRECTORY)
-    try:
-        with Dirs(top) as dirs:
-            return [_status(dirs, f"/{name}", ctime=True) for name in OWN]
-    finally:
-        os.close(top)
+    with opened(zonepath) as top, Dirs(top) as dirs:
+        return [_status(dirs, f"/{name}", ctime=True) for name in OWN]
 
 
 def _state_of_image(image: str, places: Iterable[str]) -> str:
     """Return how an image's files are; a change of their links is none."""
-    top = os.open(image, fs.DIRECTORY)
-    try:
-        with Dirs(top) as dirs:
-            return _digest([_status(dirs, place, ctime=False) for place in ("/manifest.json", *places)])
-    finally:
-        os.close(top)
+    with opened(image) as top, Dirs(top) as dirs:
+        return _digest([_status(dirs, place, ctime=False) for place in ("/manifest.json", *places)])
 
 
 def _status(dirs: Dirs, path: str, *, ctime: bool) -> list[object]:

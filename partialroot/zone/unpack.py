@@ -16,7 +16,7 @@ from partialroot.source.tarball import Member, Room, Tarball
 from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.image import scratch
-from partialroot.zone.layer import lost_sentence
+from partialroot.zone.measured import lost_sentence
 from partialroot.zone.store import Store, make_private
 
 _PARENT = fs.Meta(0o755, None, None)
