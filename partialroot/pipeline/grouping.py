@@ -41,8 +41,10 @@ class Planner:
     def __init__(self, options: Options, zones: Iterable[tuple[Path, Asked]]) -> None:
         self._options = options
         self._zonepaths: dict[tuple[str, ...], list[Path]] = {}
+        self._keys: dict[tuple[str, ...], set[object]] = {}
         for zonepath, asked in zones:
             self._zonepaths.setdefault(asked.profiles, []).append(zonepath)
+            self._keys.setdefault(asked.profiles, set()).add(asked.key)
         self._known: dict[object, Planned | PartialRootError] = {}
         self._first: dict[tuple[str, ...], tuple[Profile, Planned]] = {}
 
@@ -72,7 +74,8 @@ class Planner:
     def _plan(self, asked: Asked) -> Planned:
         options, zonepaths = asked.options(self._options), self._zonepaths.get(asked.profiles, [])
         planned = make_plan(options, asked.profiles, zonepaths)
-        if asked.profiles and not options.overlays:
+        is_varied = len(self._keys.get(asked.profiles, ())) > 1  # else nobody asks what it was made of
+        if is_varied and asked.profiles and not options.overlays:
             self._first.setdefault(asked.profiles, (self._compose(asked), planned))
         return planned
 
