@@ -202,7 +202,8 @@ def host() -> list[str]:
     except OSError:
         rights = [str(os.geteuid()), str(os.getegid())]
     system = os.uname()
-    return [__version__, sys.platform, system.release, system.machine, *rights]
+    code = os.path.dirname(__file__)  # of one version there may be two, one of them changed
+    return [__version__, code, sys.platform, system.release, system.machine, *rights]
 
 
 # --- what is noted of one path ------------------------------------------------------------------------

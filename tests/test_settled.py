@@ -388,6 +388,11 @@ def test_another_process_may_be_another_judge(world: World, monkeypatch: pytest.
     assert not world.is_settled
 
 
+def test_another_installation_may_be_another_judge(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observed, "__file__", "/opt/another/partialroot/observed.py")
+    assert not world.is_settled
+
+
 def test_too_much_to_look_at_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observed, "MOST", 2)
     watch = observed.Watch()
