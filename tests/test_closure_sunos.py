@@ -443,6 +443,48 @@ def test_tags_of_illumos_mean_nothing_elsewhere() -> None:
         read_elf(solaris)
 
 
+def unmark(made: Path) -> None:
+    """Make an object one of another linker than illumos' own: without the OS ABI of Solaris."""
+    data = bytearray(made.read_bytes())
+    assert data[7] == 6
+    data[7] = 0
+    made.write_bytes(data)
+
+
+def test_without_a_mark_the_tags_of_illumos_count_all_the_same(zone: SunRoot) -> None:
+    """Neither the kernel nor ld.so.1 looks at EI_OSABI (elf.c, elf_verify)."""
+    unmark(zone.program(MAIN, ["libf.so.1", "libg.so.1"], entries=[(0x6FFFFEFA, "/opt/ld.config")]))
+    unmark(zone.library("/lib/libf.so.1", filters=[("DT_SUNW_FILTER", "libreal.so.1")], imports=["sem_open"]))
+    unmark(zone.library("/opt/libreal.so.1", entries=[(0x7FFFFFFE, "libused.so.1")]))
+    unmark(zone.library("/opt/libg.so.1", capabilities=[(HW_1, AVX)]))
+    zone.library("/lib/libg.so.1")
+    zone.library("/lib/libmd.so.1")
+    zone.file("/opt/ld.config", config("/opt:/lib"))
+    found = zone.closed(MAIN)
+    assert why(found, "/opt/libreal.so.1") == (Reason("filter", "/lib/libf.so.1"),)
+    assert why(found, "/lib/libmd.so.1") == (Reason("dlopen", "/lib/libf.so.1"),)
+    assert {"/opt/libg.so.1", "/lib/libg.so.1"} <= set(found.reasons)
+    assert lacks(found) == [("libused.so.1", "error")]
+
+
+def test_objects_of_other_systems_are_read_as_theirs(zone: SunRoot) -> None:
+    """In a global zone there are programs for Linux, too (lx): of those such a tag says nothing."""
+    entries = [(0x6000000F, 1 << 40)]
+    zone.file(
+        "/opt/linux", make_elf(interpreter="/lib64/ld-linux-x86-64.so.2", entries=entries, kind=2), 0o755
+    )
+    assert not [one for one in zone.closed("/opt/linux").warnings if "damaged" in one]
+    zone.file("/opt/liblinux.so", make_elf(entries=entries), 0o755)
+    found = zone.closed("/opt/liblinux.so")
+    assert [one for one in found.warnings if one.startswith("/opt/liblinux.so: is a damaged ELF file")]
+
+
+def test_an_unmarked_link_to_isaexec_is_known(zone: SunRoot) -> None:
+    unmark(zone.program("/usr/bin/sort", ["libc.so.1"], imports=["isaexec"]))
+    zone.program("/usr/bin/i86/sort", ["libc.so.1"])
+    assert RootPath("/usr/bin/i86/sort") in zone.closed("/usr/bin/sort").reasons
+
+
 # --- kernel: interpreter, isaexec, scripts ------------------------------------------------------------
 
 

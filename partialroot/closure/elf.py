@@ -37,8 +37,8 @@ _FLAGS_1, _AUXILIARY, _FILTER = 0x6FFFFFFB, 0x7FFFFFFD, 0x7FFFFFFF
 _NOW, _NODEFLIB = 0x1, 0x800
 _BIND_NOW, _FLAGS, _FLAG_BIND_NOW = 24, 30, 0x8
 _NEED_KINDS = {_NEEDED: "needed", _AUXILIARY: "auxiliary", _FILTER: "filter"}
-# Tags of illumos. Other systems have given these numbers other meanings, so they count only in objects that
-# say they are its own: its ld marks every one (illumos: libld, EI_OSABI).
+# Tags of illumos. Other systems have given these numbers other meanings. Its ld marks every object (libld,
+# EI_OSABI), other linkers' objects for it have no mark: its ld.so.1 looks at none (elf.c, elf_verify).
 _SOLARIS = 6
 _SOLARIS_KINDS = _NEED_KINDS | {0x7FFFFFFE: "needed", 0x6000000D: "auxiliary", 0x6000000F: "filter"}
 _SOLARIS_KINDS |= {0x6FFFFEFC: "audit", 0x6FFFFEFB: "audit"}  # DT_AUDIT, DT_DEPAUDIT
@@ -75,10 +75,10 @@ class Elf(NamedTuple):
     ``flags`` is e_flags. ``needs`` are in the order of the file, which is the order of loading. ``dynamic``
     is False for a static program. ``dlopen`` holds the raw FDO notes about libraries opened at run time.
     ``strings`` is where in the file all names are, and how many bytes. ``last_path`` is the DT_RPATH or
-    DT_RUNPATH that comes last. ``now`` says that all is bound at start-up. Only objects of illumos have
-    ``config``, the DT_CONFIG, ``opens``: which functions that open others by name (module openers) they call,
-    and capabilities: ``special`` is what not every machine can load, ``address32`` what only a process with
-    32-bit addresses can.
+    DT_RUNPATH that comes last. ``now`` says that all is bound at start-up. Only what was read as ``illumos``
+    has ``config``, the DT_CONFIG, ``opens``: which functions that open others by name (module openers) it
+    calls, and capabilities: ``special`` is what not every machine can load, ``address32`` what only a process
+    with 32-bit addresses can.
     """
 
     abi: Abi
@@ -98,6 +98,7 @@ class Elf(NamedTuple):
     now: bool = False
     special: bool = False
     address32: bool = False
+    illumos: bool = False
 
     @property
     def packed(self) -> tuple[object, ...]:
@@ -139,11 +140,12 @@ _LAYOUTS = {
 }
 
 
-def read_elf(source: int | bytes, head: bytes | None = None) -> Elf | None:
+def read_elf(source: int | bytes, head: bytes | None = None, *, illumos: bool = False) -> Elf | None:
     """Read a program or shared object from an open file descriptor, or from all of its bytes.
 
-    ``head`` is what :func:`read_head` has read of it already. None when it is no ELF file, or one that no
-    linker loads (a relocatable or a core file). Raises SourceError when it says it is one but is damaged.
+    ``head`` is what :func:`read_head` has read of it already; ``illumos`` reads it as one of illumos' even if
+    it has no mark that says so. None when it is no ELF file, or one that no linker loads (a relocatable or a
+    core file). Raises SourceError when it says it is one but is damaged.
     """
     file = _File(source, BUDGET, head)
     ident = file.head[:16]
@@ -160,7 +162,9 @@ def read_elf(source: int | bytes, head: bytes | None = None) -> Elf | None:
     if (count and size != layout.segment.size) or count * size > _MOST_HEADERS:
         raise _damaged("its program headers have a wrong size")
     abi = Abi(64 if ident[4] == 2 else 32, ident[5] == 1, machine)
-    return _Reading(file, layout, abi, file.at(offset, count * size)).elf(flags, ident[7] == _SOLARIS)
+    return _Reading(file, layout, abi, file.at(offset, count * size)).elf(
+        flags, illumos or ident[7] == _SOLARIS
+    )
 
 
 def read_head(descriptor: int) -> bytes:
@@ -258,33 +262,32 @@ class _Reading:
                 segment = header[where], header[address], header[size], header[align]
                 self._segments.setdefault(header[0], []).append(segment)
 
-    def elf(self, flags: int, solaris: bool) -> Elf:
+    def elf(self, flags: int, illumos: bool) -> Elf:
         """Put together what the program headers lead to."""
         entries = self._dynamic()
         values = dict(entries)  # the last one of a tag counts, as in glibc
         strings = self._strings(values)
         text = strings.text
-        interpreter = self._interpreter()
         paths = [value for tag, value in entries if tag in (_RPATH, _RUNPATH)]
-        for_illumos = solaris or (interpreter is not None and interpreter.endswith("/ld.so.1"))
         return Elf(
             self._abi,
             flags,
-            interpreter,
+            self._interpreter(),
             bool(entries),
             text(values[_SONAME]) if _SONAME in values else None,
-            tuple(_needs(entries, _SOLARIS_KINDS if solaris else _NEED_KINDS, text)),
+            tuple(_needs(entries, _SOLARIS_KINDS if illumos else _NEED_KINDS, text)),
             text(values[_RPATH]) if _RPATH in values else None,
             text(values[_RUNPATH]) if _RUNPATH in values else None,
             bool(values.get(_FLAGS_1, 0) & _NODEFLIB),
             tuple(self._dlopen_notes()),
             (strings.offset, strings.size),
             text(paths[-1]) if paths else None,
-            text(values[_CONFIG]) if solaris and _CONFIG in values else None,
-            self._opens(values, strings) if for_illumos else frozenset(),
+            text(values[_CONFIG]) if illumos and _CONFIG in values else None,
+            self._opens(values, strings) if illumos else frozenset(),
             _BIND_NOW in values
             or bool(values.get(_FLAGS, 0) & _FLAG_BIND_NOW or values.get(_FLAGS_1, 0) & _NOW),
-            *(self._demands() if solaris else ()),
+            *(self._demands() if illumos else (False, False)),
+            illumos,
         )
 
     def _demands(self) -> tuple[bool, bool]:

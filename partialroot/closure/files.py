@@ -46,6 +46,7 @@ class Content(NamedTuple):
 
 NOTHING = Content(None, b"")
 KIND = memory.kind("content of the closure", Content._fields, Elf._fields, sorted(openers.ALL))
+_UNMARKED = memory.kind("content as of illumos", Elf._fields, sorted(openers.ALL))
 
 _Answer = TypeVar("_Answer")
 
@@ -73,6 +74,7 @@ class Files:
         self._excluded = excluded
         self._found: dict[str, Found | None] = {}
         self._contents: dict[RootPath, Content] = {}
+        self._unmarked: dict[RootPath, Elf] = {}
         self._mentions: dict[tuple[RootPath, tuple[bytes, ...]], bool] = {}
 
     def find(self, name: str) -> Found | None:
@@ -95,6 +97,21 @@ class Files:
         except KeyError:
             content = self._contents[found.real] = self._content(found)
             return content
+
+    def as_illumos(self, found: Found, elf: Elf) -> Elf:
+        """Return an object as illumos' linker reads it; as it is where it cannot be read so."""
+        if not elf.illumos and found.real not in self._unmarked:
+            self._unmarked[found.real] = self._read_as_illumos(found) or elf
+        return self._unmarked.get(found.real, elf)
+
+    def _read_as_illumos(self, found: Found) -> Elf | None:
+        known = self.tree.memory.get_of(found.node, _UNMARKED)
+        if known is not None:
+            return Elf.unpacked(known)
+        elf = self._with_opened(found, lambda descriptor: read_elf(descriptor, illumos=True))
+        if elf is not None:
+            self.tree.memory.put_of(found.node, _UNMARKED, elf.packed)
+        return elf
 
     def mentions(self, found: Found, elf: Elf, symbols: tuple[bytes, ...]) -> bool:
         """Whether an object defines or uses one of the symbols."""

@@ -125,6 +125,7 @@ class Following:
             )
         elf, head = self.files.content(found)
         if elf is not None and job.rule != "interpreter":
+            elf = self._linkers.as_loaded(found, elf)
             self._link(found, elf, job.severity)
             return self._instruction_sets(found, elf, job.severity)
         return self._script(head, found.real, job) if found.node.mode & 0o111 else []

@@ -43,6 +43,11 @@ class Linkers:
             self._linkers[key] = self._open(name, elf)
         return self._linkers[key]
 
+    def as_loaded(self, found: Found, elf: Elf) -> Elf:
+        """Return an object as its linker reads it, which for illumos' own does not depend on its OS ABI."""
+        name = elf.interpreter or self._usual(elf)
+        return self._files.as_illumos(found, elf) if kinds.is_sunos(name, elf) else elf
+
     def load(self, linker: "AnyLinker") -> Loading:
         """Return what loads for a linker, with nothing loaded yet."""
         return _sunos_map()(linker, self._lean) if linker.kind == "sunos" else _link_map()(linker)

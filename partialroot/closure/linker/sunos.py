@@ -162,6 +162,7 @@ class Sunos:
         elf = None if found is None else self.files.content(found).elf
         if found is None or elf is None or elf.abi != self._abi:
             return None
+        elf = self.files.as_illumos(found, elf)
         # Only a program restricted to 32-bit addresses can have such objects (cap.c, sfcap_check).
         return None if elf.address32 and elf.abi.bits == 64 and not self._address32 else Library(found, elf)
 
