@@ -170,6 +170,71 @@ def test_transports_of_those_who_use_them(zone: SunRoot) -> None:
     assert [(one.name, one.severity) for one in found.missing] == [("other.so", "warning")]
 
 
+# --- plug-ins ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bits", "isa"), [(32, ""), (64, "/64")])
+def test_who_has_libpkcs11_gets_its_providers(zone: SunRoot, bits: int, isa: str) -> None:
+    """They are opened with RTLD_NOW (pkcs11Conf.c): nothing they need is lazy; an absent one is skipped."""
+    text = """\
+# comment
+metaslot: metaslot_status=enabled
+/usr/lib/security/$ISA/pkcs11_one.so:disabledlist=CKM_MD5
+/usr/lib/security/$ISA/pkcs11_tpm.so
+"""
+    place = "/lib" if bits == 32 else "/lib/amd64"
+    zone.file("/etc/crypto/pkcs11.conf", text)
+    zone.program(MAIN, ["libpkcs11.so.1"], bits=bits)
+    zone.library(f"{place}/libpkcs11.so.1", bits=bits)
+    zone.library(f"/usr/lib/security{isa}/pkcs11_one.so.1", [lazy("libbelow.so.1")], bits=bits)
+    zone.link(f"/usr/lib/security{isa}/pkcs11_one.so", "pkcs11_one.so.1")
+    zone.library(f"{place}/libbelow.so.1", bits=bits)
+    found = zone.closed(MAIN, lean=True)
+    origin = RootPath(f"{place}/libpkcs11.so.1")
+    assert found.reasons[RootPath("/etc/crypto/pkcs11.conf")] == (Reason("dlopen", origin),)
+    provider = RootPath(f"/usr/lib/security{isa}/pkcs11_one.so.1")
+    assert found.reasons[provider] == (Reason("dlopen", "/etc/crypto/pkcs11.conf"),)
+    assert RootPath(f"{place}/libbelow.so.1") in found.reasons
+    absent = f"/usr/lib/security{isa}/pkcs11_tpm.so"
+    assert found.missing == (Missing(absent, "/etc/crypto/pkcs11.conf", "warning", None),)
+    assert provider not in zone.closed(MAIN, notes=False).reasons
+
+
+@pytest.mark.parametrize(("bits", "place"), [(32, "/usr/lib/gss"), (64, "/usr/lib/amd64/gss")])
+def test_who_has_libgss_gets_its_mechanisms(zone: SunRoot, bits: int, place: str) -> None:
+    rows = ("# name oid library", "kerberos_v5 1.2 mech_krb5.so kmech", "spnego 1.3 none.so.1 [ x ]", "x 1.4")
+    zone.file("/etc/gss/mech", "\n".join(rows))
+    zone.program(MAIN, ["libgss.so.1"], bits=bits)
+    zone.library("/lib/libgss.so.1" if bits == 32 else "/lib/amd64/libgss.so.1", bits=bits)
+    zone.library(f"{place}/mech_krb5.so", [lazy("libnone.so.1")], bits=bits)
+    found = zone.closed(MAIN, lean=True)
+    assert found.reasons[RootPath(f"{place}/mech_krb5.so")] == (Reason("dlopen", "/etc/gss/mech"),)
+    assert {(one.name, one.severity) for one in found.missing} == {
+        (f"{place}/none.so.1", "warning"),
+        ("libnone.so.1", "warning"),
+    }
+
+
+def test_who_has_libsasl_gets_all_of_its_directory_and_what_these_open(zone: SunRoot) -> None:
+    zone.program(MAIN, ["libsasl.so.1"])
+    zone.library("/usr/lib/libsasl.so.1")
+    zone.library("/usr/lib/libpkcs11.so.1")
+    zone.library("/usr/lib/sasl/digestmd5.so.1", ["libpkcs11.so.1"])
+    zone.library("/usr/lib/sasl/site-plugin")  # the name tells nothing (libsasl, dlopen.c)
+    zone.file("/usr/lib/sasl/README", "none")
+    zone.library("/usr/lib/sasl/amd64/digestmd5.so.1", bits=64)
+    zone.file("/etc/crypto/pkcs11.conf", "/opt/$ISA/provider.so\n")
+    zone.library("/opt/provider.so")
+    found = zone.closed(MAIN)
+    reason = (Reason("dlopen", "/usr/lib/libsasl.so.1"),)
+    assert {path: found.reasons[path] for path in found.reasons if path.startswith("/usr/lib/sasl")} == {
+        "/usr/lib/sasl/digestmd5.so.1": reason,
+        "/usr/lib/sasl/site-plugin": reason,
+    }
+    assert RootPath("/opt/provider.so") in found.reasons
+    assert found.missing == ()
+
+
 # --- PAM --------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +322,8 @@ def test_where_a_module_is(name: str, bits: int, path: str) -> None:
 def test_any_text_is_read(text: str) -> None:
     stack = sunos_pam.stack("login", "here", {"/etc/pam.conf": text}.get)
     assert all(not set(step.module) & set(" \t\n#") for step in stack.steps)
-    for names in (sunos_conf.crypt_modules(text, 64), sunos_conf.transport_modules(text, 32)):
+    tables = (sunos_conf.crypt_modules, sunos_conf.transport_modules, sunos_conf.pkcs11_providers)
+    for names in (table(text, 64) for table in (*tables, sunos_conf.gss_mechanisms)):
         assert all(names) and len(set(names)) == len(names)
     assert all(service.strip() == service != "" for service in sunos_nss.services(text, "other"))
 
