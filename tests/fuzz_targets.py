@@ -19,7 +19,8 @@ from partialroot.host.linux import mountinfo
 from partialroot.learn import strace, truss
 from partialroot.learn.interpret import interpret
 from partialroot.learn.wording import Place, added
-from partialroot.model import FileType, Method, Profile, Reason, Supplier
+from partialroot.model import Method, Profile, Supplier
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.profiles.compose import compose
 from partialroot.profiles.edits import apply_edit

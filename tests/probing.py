@@ -11,7 +11,8 @@ from treedump import differences, dump
 from partialroot.host.facts import existing
 from partialroot.host.linux.facts import probe
 from partialroot.host.linux.mountinfo import read
-from partialroot.model import Entry, FileType, Layer, Node, Selection, ZoneSettings
+from partialroot.model import Entry, Layer, Selection, ZoneSettings
+from partialroot.nodes import FileType, Node
 from partialroot.paths import RootPath
 from partialroot.plan.facts import HostFacts
 

@@ -8,7 +8,7 @@ import sunelf
 from sunelf import LAZY, Need
 
 from partialroot.closure import Closure, Wanted, closure
-from partialroot.model import Item, Reason
+from partialroot.nodes import Item, Reason
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

@@ -16,7 +16,8 @@ from test_receipt import NAMES, record
 
 from partialroot.accounting.holding import Asked, at_path, of_package
 from partialroot.errors import UsageError
-from partialroot.model import FileType, Record, Supplier
+from partialroot.model import Record, Supplier
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.pipeline.affected import affected
 from partialroot.zone import receipt

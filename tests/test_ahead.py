@@ -10,7 +10,8 @@ import pytest
 from needs import needs
 
 from partialroot.closure.modules import brand
-from partialroot.model import Content, Node, Selection
+from partialroot.model import Selection
+from partialroot.nodes import Content, Node
 from partialroot.paths import RootPath
 from partialroot.plan.platforms import Illumos
 from partialroot.plan.select import select

@@ -12,7 +12,8 @@ from spaces import LoopFs
 from treedump import differences, dump
 from zones import REQUEST, content_of, node_of, site_at, whole_plan, with_actions
 
-from partialroot.model import FileType, Method, Plan, Receipt, Record
+from partialroot.model import Method, Plan, Receipt, Record
+from partialroot.nodes import FileType
 from partialroot.zone import apply, receipt
 from partialroot.zone.verify import verify
 

@@ -11,7 +11,7 @@ from objects import make_elf
 
 from partialroot.closure import Closure, Wanted, closure, ldcache
 from partialroot.errors import Missing
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

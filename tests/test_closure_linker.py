@@ -10,7 +10,7 @@ from objects import Workshop
 from sources import add_path
 
 from partialroot.closure import Closure, Wanted, closure, ldcache
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

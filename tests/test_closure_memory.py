@@ -20,7 +20,7 @@ from test_elf import HANDMADE, elf_files
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.elf import Elf, read_elf
 from partialroot.errors import SourceError
-from partialroot.model import Node, Reason
+from partialroot.nodes import Node, Reason
 from partialroot.paths import RootPath
 from partialroot.source import memory
 from partialroot.source.memory import Memory

@@ -13,7 +13,7 @@ from objects import make_elf
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.modules import nss, pam
 from partialroot.closure.modules.pam import Stack, Step
-from partialroot.model import Item, Reason
+from partialroot.nodes import Item, Reason
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

@@ -8,7 +8,7 @@ from needs import require
 from objects import make_elf
 
 from partialroot.closure import Closure, Wanted, closure
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

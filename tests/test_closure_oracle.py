@@ -12,7 +12,7 @@ from needs import needs
 from partialroot.closure import Wanted, closure
 from partialroot.closure.elf import Elf, read_elf
 from partialroot.errors import SourceError
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

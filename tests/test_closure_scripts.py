@@ -11,7 +11,7 @@ from needs import needs
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.closure.scripts import LINE, Shebang, shebang
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

@@ -14,7 +14,7 @@ from partialroot.closure import Closure
 from partialroot.closure.elf import Abi, read_elf
 from partialroot.closure.linker.sunos_bound import bound_at_start
 from partialroot.errors import Missing, SourceError
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 
 MAIN = "/usr/bin/main"

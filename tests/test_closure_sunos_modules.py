@@ -14,7 +14,7 @@ from partialroot.closure import openers
 from partialroot.closure.elf import read_elf
 from partialroot.closure.modules import brand, sunos_conf, sunos_nss, sunos_pam
 from partialroot.errors import Missing, SourceError
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 
 MAIN = "/usr/bin/main"

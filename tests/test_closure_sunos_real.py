@@ -12,7 +12,7 @@ from elftools.elf.segments import InterpSegment
 from spaces import outside
 
 from partialroot.closure import Wanted, closure
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

@@ -11,7 +11,7 @@ from moments import let_the_clock_tick
 from needs import needs
 
 from partialroot.errors import SourceError
-from partialroot.model import Content, FileType, Node
+from partialroot.nodes import Content, FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.source import content, halves, memory
 from partialroot.source.content import measure
@@ -62,7 +62,7 @@ def test_contents_are_what_the_files_hold(source: Path) -> None:
     contents = run(tree, None)
     assert len(contents) > 10
     for path, found in contents.items():
-        assert found.sha256 == hashlib.sha256(tree.host(path).read_bytes()).hexdigest()
+        assert found.sha256 == hashlib.sha256(Path(tree.host(path)).read_bytes()).hexdigest()
         assert not found.immutable
     assert {"/usr/share/app/data one", "/usr/share/app/data two", "/usr/bin/rise"} <= contents.keys()
 

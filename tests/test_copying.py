@@ -14,7 +14,8 @@ from partialroot.errors import ApplyError
 from partialroot.host import local
 from partialroot.host.illumos import commands, copying
 from partialroot.host.illumos.copying import CPIO, LS, cpio_names, cpio_words, ls_words, permissions
-from partialroot.model import Action, Content, Entry, FileType, Layer, Method, Node, Plan, ZoneSettings
+from partialroot.model import Action, Entry, Layer, Method, Plan, ZoneSettings
+from partialroot.nodes import Content, FileType, Node
 from partialroot.paths import RootPath
 from partialroot.zone.layer import COPIES, LayerBuilder
 

@@ -404,7 +404,7 @@ def test_apt_decompresses_for_this_system_only(
     name = "f_binary-amd64_Packages"
     tree = Tree(lists)
     assert open_packages(tree).supplier(name) is None
-    tree.root = Path("/")
+    tree.root = "/"
     assert open_packages(tree).supplier(name) == name
     monkeypatch.setattr(apt, "_APT_HELPER", "/nonexistent")
     assert open_packages(tree).supplier(name) is None

@@ -6,7 +6,8 @@ import pytest
 from needs import needs
 from sources import write
 
-from partialroot.model import Item, Profile, Selection
+from partialroot.model import Profile, Selection
+from partialroot.nodes import Item
 from partialroot.paths import RootPath
 from partialroot.plan.platforms import Linux
 from partialroot.plan.policy import Excludes

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from test_receipt import a_receipt, record
 
 from partialroot.errors import UsageError
-from partialroot.model import FileType, Reason, Receipt
+from partialroot.model import Receipt
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.zone.explain import Step, explain
 

@@ -18,7 +18,7 @@ from treedump import dump
 
 from partialroot.accounting.listing import Listed, Names, mtree, p5m
 from partialroot.errors import ApplyError, ConflictError
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.source.packages import actions
 from partialroot.zone.contents import contents

@@ -10,7 +10,8 @@ from needs import needs
 
 import partialroot.host.fixscripts
 from partialroot.errors import ConflictError
-from partialroot.model import Entry, FileType, Fragment, Layer, Reason, Selection, ZoneSettings
+from partialroot.model import Entry, Fragment, Layer, Selection, ZoneSettings
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.pipeline.fixing import fix
 from partialroot.source.tree import Tree
@@ -64,7 +65,7 @@ def run(tree: Tree, *scripts: str, directory: Path | None = None) -> dict[str, E
 def selection(tree: Tree, *scripts: str, directory: Path | None = None) -> Selection:
     selected = Selection(
         profiles=("test",),
-        source=tree.root,
+        source=Path(tree.root),
         platform="illumos",
         entries=tuple(entries(tree)),
         missing=(),
@@ -72,7 +73,7 @@ def selection(tree: Tree, *scripts: str, directory: Path | None = None) -> Selec
         tops=TOPS,
         settings=ZoneSettings(),
     )
-    where = str(directory or tree.root.parent)
+    where = str(directory or Path(tree.root).parent)
     fragments = [Fragment(f"s{number}", where, fix=text) for number, text in enumerate(scripts)]
     return fix(selected, fragments, tree)
 
@@ -206,7 +207,7 @@ def test_source_host_and_network_are_out_of_reach(tree: Tree, tmp_path: Path) ->
     assert not {"/etc/mounted", "/etc/disk"} & found.keys()
     assert b"home" not in (found["/etc/top"].text or b"")
     assert (tmp_path / "precious").exists()
-    assert (tree.root / "etc/issue").exists()
+    assert Path(tree.root, "etc/issue").exists()
     assert Path("/etc/passwd").exists()
 
 
@@ -215,9 +216,7 @@ def test_without_namespaces_they_run_only_when_told(tree: Tree, monkeypatch: pyt
     with pytest.raises(ConflictError) as caught:
         run(tree, "touch etc/x")
     assert "--run-fix-scripts" in str(caught.value.hint)
-    fragment = Fragment(
-        "s", str(tree.root), fix="touch etc/x; cat $THOME/mvi/etc/motd $MVI_DIR/etc/issue > etc/y"
-    )
+    fragment = Fragment("s", tree.root, fix="touch etc/x; cat $THOME/mvi/etc/motd $MVI_DIR/etc/issue > etc/y")
     selected = fix(selection(tree), [fragment], tree, unconfined=True)
     texts = {entry.path: entry.text for entry in selected.entries}
     assert texts[RootPath("/etc/x")] == b""
@@ -225,7 +224,7 @@ def test_without_namespaces_they_run_only_when_told(tree: Tree, monkeypatch: pyt
 
 
 def test_without_ksh_they_are_refused(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tree.root))
+    monkeypatch.setenv("PATH", tree.root)
     with pytest.raises(ConflictError, match="need ksh"):
         run(tree, "true")
 

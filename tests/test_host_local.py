@@ -17,7 +17,7 @@ from partialroot.host.facts import existing
 from partialroot.host.illumos import mnttab, processes
 from partialroot.host.illumos.facts import probe
 from partialroot.host.process import Process
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.pipeline.planning import refuse_shared_datasets
 from partialroot.plan.planner import Sharing, plan
 from partialroot.source.content import measure

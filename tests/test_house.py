@@ -21,6 +21,7 @@ LAYERS = [
     ["errors"],
     ["paths"],
     ["globs"],
+    ["nodes"],
     ["model"],
     ["observed"],
     ["profiles"],

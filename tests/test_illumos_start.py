@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from needs import needs
 
 from partialroot.errors import ConflictError
-from partialroot.model import Entry, FileType, Layer, Reason, Start
+from partialroot.model import Entry, Layer, Start
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.illumos import (
     refuse_odd_mount_points,

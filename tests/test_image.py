@@ -16,7 +16,8 @@ from treedump import differences, dump
 from zones import REQUEST, directory, plan_of, site_at, taken, whole_plan, with_actions, with_twins
 
 from partialroot.errors import ApplyError, StoreError
-from partialroot.model import Layer, Method, Plan, Reason
+from partialroot.model import Layer, Method, Plan
+from partialroot.nodes import Reason
 from partialroot.source import halves
 from partialroot.zone import apply, fs, image, layer, receipt
 from partialroot.zone.image import ensure_image, is_intact, release_image, sweep

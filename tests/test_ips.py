@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partialroot.errors import SourceError
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.source.packages import Packages, Recorded, open_packages, pristine
 from partialroot.source.packages.actions import Action, action, contents, manifest

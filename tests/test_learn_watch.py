@@ -19,7 +19,8 @@ from partialroot.host.linux.processes import zone_processes
 from partialroot.learn.lesson import Known, Source
 from partialroot.learn.missed import missed
 from partialroot.learn.trace import Lookup, Trace, Use
-from partialroot.model import Item, Profile
+from partialroot.model import Profile
+from partialroot.nodes import Item
 from partialroot.paths import RootPath
 from partialroot.plan.policy import Excludes
 from partialroot.source.packages.base import NoPackages

@@ -5,7 +5,7 @@ import lived_in
 import pytest
 from needs import needs
 
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.source.packages import Packages, open_packages, pristine
 from partialroot.source.secrets import is_closed, secret_reason

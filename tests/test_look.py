@@ -15,7 +15,7 @@ from needs import needs
 from ready import scratch
 from swapper import rounds, swapping
 
-from partialroot.model import FileType, Node
+from partialroot.nodes import FileType, Node
 from partialroot.paths import safe_name
 from partialroot.zone import fs, look
 

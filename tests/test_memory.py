@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moments import let_the_clock_tick
 from needs import needs
 
-from partialroot.model import FileType, Node
+from partialroot.nodes import FileType, Node
 from partialroot.source import memory
 from partialroot.source.memory import Memory, kind
 

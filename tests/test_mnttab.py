@@ -19,7 +19,8 @@ from partialroot.host.illumos.mnttab import (
     parse,
     why_unprotected,
 )
-from partialroot.model import Entry, FileType, Layer, Reason, Selection, ZoneSettings
+from partialroot.model import Entry, Layer, Selection, ZoneSettings
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.pipeline.planning import refuse_covered
 

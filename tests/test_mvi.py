@@ -14,7 +14,8 @@ from command import partialroot
 from needs import needs
 
 from partialroot.errors import ConflictError, ProfileError
-from partialroot.model import Entry, FileType, Item, Profile, Selection, ZoneSettings
+from partialroot.model import Entry, Profile, Selection, ZoneSettings
+from partialroot.nodes import FileType, Item
 from partialroot.paths import RootPath
 from partialroot.pipeline.fixing import fix
 from partialroot.plan.fragments import content, rc_script, with_fragments

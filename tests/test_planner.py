@@ -8,19 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partialroot.errors import ConflictError, Missing, MissingError, SpaceError
-from partialroot.model import (
-    Action,
-    Content,
-    Entry,
-    FileType,
-    Layer,
-    Method,
-    Node,
-    Plan,
-    Reason,
-    Selection,
-    ZoneSettings,
-)
+from partialroot.model import Action, Entry, Layer, Method, Plan, Selection, ZoneSettings
+from partialroot.nodes import Content, FileType, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.facts import Golden, HostFacts, Least
 from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable

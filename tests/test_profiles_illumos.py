@@ -14,7 +14,8 @@ from needs import needs
 
 from partialroot.closure.modules import brand
 from partialroot.errors import ConflictError
-from partialroot.model import Entry, FileType, Layer, Selection
+from partialroot.model import Entry, Layer, Selection
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.plan.literal import literal
 from partialroot.plan.platforms import Illumos

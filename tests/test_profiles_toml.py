@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partialroot.errors import ProfileError
-from partialroot.model import DirectoryWish, EditWish, Item, Profile, Start, TextWish
+from partialroot.model import DirectoryWish, EditWish, Profile, Start, TextWish
+from partialroot.nodes import Item
 from partialroot.paths import RootPath
 from partialroot.profiles.toml import KEYS, parse_profile
 

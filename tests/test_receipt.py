@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 from needs import needs
 
 from partialroot.errors import NoReceiptError
-from partialroot.model import (
-    FileType,
-    Identity,
-    Method,
-    Reason,
-    Receipt,
-    Record,
-    Request,
-    Start,
-    Supplier,
-    ZoneSettings,
-)
+from partialroot.model import Identity, Method, Receipt, Record, Request, Start, Supplier, ZoneSettings
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.zone import receipt
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from needs import needs
 
-from partialroot.model import FileType, Node
+from partialroot.nodes import FileType, Node
 from partialroot.paths import RootPath
 from partialroot.source.packages import open_packages, pristine
 from partialroot.source.secrets import is_closed, secret_reason

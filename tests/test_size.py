@@ -17,7 +17,8 @@ from test_receipt import record
 from partialroot.accounting.because import EVERYTHING, Amount, Because, Thing
 from partialroot.accounting.dominators import UNREACHED, immediate_dominators
 from partialroot.accounting.sizes import sizes
-from partialroot.model import FileType, Identity, Layer, Method, Reason, Supplier
+from partialroot.model import Identity, Layer, Method, Supplier
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 
 # --- dominators ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tarballs import HOSTILE, directory, link, member, symlink, tarball
 from treedump import dump
 
 from partialroot.errors import PartialRootError, SourceError, SpaceError
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.source.tarball import ALWAYS_ALLOWED, MOST_RATIO, Room, Tarball
 from partialroot.zone import unpack
 from partialroot.zone.store import Store

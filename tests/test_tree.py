@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from needs import needs
 
 from partialroot.errors import SourceError
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.tree import MOST_LINKS, Tree
 
@@ -117,7 +117,7 @@ def agree(tree: Tree, judge: Kernel, path: RootPath) -> None:
         assert node is not None
         assert (real, node.ino, node.dev) == (judged[0], judged[1].st_ino, judged[1].st_dev)
     for link in links:
-        place = tree.host(link)
+        place = Path(tree.host(link))
         assert place.is_symlink()
         assert place.parent == place.parent.resolve()
         assert place.is_relative_to(tree.root)
@@ -290,7 +290,7 @@ def test_a_root_that_is_none(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="not a directory"):
             Tree(tmp_path / name)
     (tmp_path / "link").symlink_to(".")
-    assert Tree(tmp_path / "link").root == tmp_path
+    assert Tree(tmp_path / "link").root == str(tmp_path)
 
 
 @pytest.fixture

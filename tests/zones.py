@@ -5,19 +5,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from partialroot.model import (
-    Action,
-    Content,
-    Entry,
-    FileType,
-    Layer,
-    Method,
-    Node,
-    Plan,
-    Reason,
-    Request,
-    ZoneSettings,
-)
+from partialroot.model import Action, Entry, Layer, Method, Plan, Request, ZoneSettings
+from partialroot.nodes import Content, FileType, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.zone.apply import Site
 from partialroot.zone.binds import LinuxBinds

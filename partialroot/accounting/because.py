@@ -11,7 +11,8 @@ from operator import add, sub
 from typing import NamedTuple
 
 from partialroot.accounting.dominators import UNREACHED, immediate_dominators
-from partialroot.model import FileType, Layer, Method, Reason, Record
+from partialroot.model import Layer, Method, Record
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import ROOT, RootPath
 from partialroot.plan.policy import private_home
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from partialroot.model import FileType, Layer, Method, Receipt, Record, Supplier
+from partialroot.model import Layer, Method, Receipt, Record, Supplier
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.source.packages import About
 from partialroot.zone.inventory import Inventory

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from partialroot.errors import PartialRootError, UsageError
-from partialroot.model import FileType, Record, Supplier
+from partialroot.model import Record, Supplier
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.zone.explain import MOST_LINKS, joined
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from partialroot.errors import ConflictError
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 
 _VISIBLE = re.compile(rb"[^!-~]|[\\#*?\[\]]")  # what mtree(5) has as a backslash and three octal digits

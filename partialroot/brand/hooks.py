@@ -56,11 +56,13 @@ def say(what: object) -> None:
 
 
 def _enter(call: Call, options: "Callable[[], Options] | None") -> "Life":
+    from pathlib import Path
+
     from partialroot.brand.life import Life
     from partialroot.pipeline.sources import Options
     from partialroot.zone.place import ROOT_STORE
 
-    return Life(call, options() if options else Options(store=ROOT_STORE, platform="illumos"), say)
+    return Life(call, options() if options else Options(store=Path(ROOT_STORE), platform="illumos"), say)
 
 
 # --- the hooks ----------------------------------------------------------------------------------------

@@ -1,21 +1,17 @@
 """closure: what programs need at run time."""
 
 from argparse import Namespace
-from pathlib import Path
 
 from partialroot.cli import messages, show
 from partialroot.cli.show import Branch
 from partialroot.closure import Closure, Object
 from partialroot.pipeline.closing import find_closure
-from partialroot.pipeline.sources import Options, reading
-from partialroot.zone.place import store_path
+from partialroot.zone.place import store_place
 
 
 def closure(args: Namespace) -> int:
     """Show what programs need at run time; exit 2 when some of it is not there."""
-    options = Options(store_path(args.store), Path(args.source), args.platform)
-    with reading(options) as seen:
-        found = find_closure(seen, args.paths, modules=args.modules)
+    found = find_closure(store_place(args.store), args.source, args.paths, modules=args.modules)
     if args.json:
         from partialroot.cli import documents
 

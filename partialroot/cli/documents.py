@@ -10,9 +10,7 @@ from partialroot.model import (
     Action,
     DirectoryWish,
     EditWish,
-    FileType,
     Fragment,
-    Item,
     Layer,
     Method,
     Plan,
@@ -21,6 +19,7 @@ from partialroot.model import (
     Start,
     TextWish,
 )
+from partialroot.nodes import FileType, Item
 from partialroot.plan import cloned
 
 if TYPE_CHECKING:  # a verb imports only what it uses

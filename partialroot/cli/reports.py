@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from partialroot.cli import show
 from partialroot.cli.documents import totals
 from partialroot.cli.show import Branch
-from partialroot.model import FileType, Plan
+from partialroot.model import Plan
+from partialroot.nodes import FileType
 from partialroot.plan import cloned
 
 MOST_LINES = 20

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from partialroot.zone.place import store_path
+from partialroot.zone.place import store_place
 from partialroot.zone.settled import Settled
 from partialroot.zone.store import zone_key
 
@@ -11,7 +11,7 @@ from partialroot.zone.store import zone_key
 def refresh(args: Namespace) -> int:
     """Bring zones up to date with the source, or show what that would change."""
     places = tuple(dict.fromkeys(args.zonepaths))
-    quick = Settled(str(store_path(args.store)))
+    quick = Settled(store_place(args.store))
     found = {} if args.all else {one: quick.digest(one, zone_key(Path(one))) for one in places}
     digests = {one: digest[0] for one, digest in found.items() if digest is not None}
     if not digests or len(digests) < len(places):

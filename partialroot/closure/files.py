@@ -7,7 +7,7 @@ from partialroot.closure import openers
 from partialroot.closure.elf import MAGIC, Elf, mentions, read_elf, read_head
 from partialroot.closure.scripts import MOST
 from partialroot.errors import SourceError
-from partialroot.model import FileType, Node
+from partialroot.nodes import FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.source import memory
 from partialroot.source.tree import Tree

@@ -12,7 +12,7 @@ from partialroot.closure.linker.common import Absent, Library, Loading
 from partialroot.closure.linker.kinds import ISALIST
 from partialroot.closure.result import Closure, Collector
 from partialroot.closure.scripts import DEEPEST, shebang, shebang_of_illumos
-from partialroot.model import FileType, Reason
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import STANDARD_PATH, RootPath
 
 if TYPE_CHECKING:

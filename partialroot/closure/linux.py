@@ -6,7 +6,7 @@ from partialroot.closure.following import Following, Job
 from partialroot.closure.linker.glibc import Glibc
 from partialroot.closure.linker.musl import Musl
 from partialroot.closure.modules import nss, pam
-from partialroot.model import Item, Reason
+from partialroot.nodes import Item, Reason
 
 _GLIBC, _MUSL = "libc.so.6", "libc.so"
 

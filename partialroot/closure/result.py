@@ -6,7 +6,7 @@ from typing import NamedTuple
 from partialroot.closure import ldcache
 from partialroot.closure.files import Found
 from partialroot.errors import Missing
-from partialroot.model import Reason
+from partialroot.nodes import Reason
 from partialroot.paths import ROOT, RootPath
 
 

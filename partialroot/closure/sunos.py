@@ -9,7 +9,7 @@ from partialroot.closure.following import Following, grown
 from partialroot.closure.linker.common import Library
 from partialroot.closure.linker.sunos import Sunos
 from partialroot.closure.modules import sunos_conf, sunos_nss, sunos_pam
-from partialroot.model import Item, Reason
+from partialroot.nodes import Item, Reason
 
 _LIBC, _LIBPAM = "libc.so.1", "libpam.so.1"
 _NETCONFIG = "/etc/netconfig"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from partialroot.closure.files import Files
 from partialroot.closure.following import Following, Job, Wanted
 from partialroot.closure.result import Closure, Collector
-from partialroot.model import Item
+from partialroot.nodes import Item
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from partialroot.host.scratch import Scratch
-from partialroot.model import FileType, Layer, Selection
+from partialroot.model import Layer, Selection
+from partialroot.nodes import FileType
 from partialroot.paths import host_path
 from partialroot.plan.facts import SNAPSHOT_LEAST, Golden, HostFacts, Least
 

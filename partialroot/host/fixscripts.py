@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from partialroot.errors import ApplyError, ConflictError
-from partialroot.model import Entry, FileType, Fragment
+from partialroot.model import Entry, Fragment
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.plan.fixes import EMPTY, Listing, Staged, is_placeholder
 

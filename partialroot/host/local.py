@@ -6,10 +6,11 @@ The modules of the other system are not even imported: they may need what this o
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # most who ask which system this is ask nothing else
+    from pathlib import Path
+
     from partialroot.host.process import Process
     from partialroot.model import Selection
     from partialroot.plan.facts import HostFacts
@@ -20,7 +21,7 @@ def is_illumos() -> bool:
     return sys.platform == "sunos5"
 
 
-def zone_processes(root: Path) -> "tuple[Process, ...]":
+def zone_processes(root: "Path") -> "tuple[Process, ...]":
     """Return the processes that live in the zone whose root is the directory ``root``."""
     if is_illumos():
         from partialroot.host.illumos import processes
@@ -40,7 +41,7 @@ def living() -> "Callable[[Path], tuple[Process, ...]]":
     return Living().inside
 
 
-def is_mount_point(directory: Path) -> bool:
+def is_mount_point(directory: "Path") -> bool:
     """Whether something is mounted on a directory; on illumos stat(2) would not show a loopback (4.1)."""
     if is_illumos():
         from partialroot.host.illumos import mnttab
@@ -60,7 +61,7 @@ def mount_points() -> frozenset[str]:
     return mountinfo.read().points
 
 
-def is_shown(directory: Path) -> bool:
+def is_shown(directory: "Path") -> bool:
     """Whether a directory, or something below it, is mounted somewhere: then it must not go yet."""
     if is_illumos():
         from partialroot.host.illumos import mnttab
@@ -96,7 +97,7 @@ def why_unprotected(descriptor: int, path: str) -> str:
 
 
 def probe(
-    selection: "Selection", store: Path, zonepaths: Sequence[Path], *, into_root: bool = False
+    selection: "Selection", store: "Path", zonepaths: "Sequence[Path]", *, into_root: bool = False
 ) -> "HostFacts":
     """Return what this host offers for building a selection (``host.facts.probe``)."""
     if is_illumos():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from partialroot.learn.lesson import Known, Source
 from partialroot.learn.needs import VARIABLE, Need, Needs, passing, spelled
 from partialroot.learn.trace import Lookup, Trace, Use
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import STANDARD_PATH, RootPath
 
 _ABSENT = frozenset({"ENOENT", "ENOTDIR"})

@@ -8,7 +8,7 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from partialroot.learn.trace import Lookup, Trace, Use
-from partialroot.model import FileType, Node
+from partialroot.nodes import FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.tree import Resolved, Tree
 

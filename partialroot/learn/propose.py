@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from partialroot.globs import is_glob
 from partialroot.learn.needs import Need
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.profiles.items import PLACEHOLDER
 from partialroot.source.packages import Packages

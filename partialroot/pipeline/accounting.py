@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from partialroot.accounting.bill import Bill, File, Package, files_of, needs_of
 from partialroot.errors import SourceError
-from partialroot.model import FileType, Receipt, Supplier
+from partialroot.model import Receipt, Supplier
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
-from partialroot.pipeline.sources import packages_of
+from partialroot.pipeline.opening import packages_of
 from partialroot.pipeline.zones import looked_at, need_receipt
 from partialroot.source.packages import Packages
 from partialroot.source.platform import distribution

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 from partialroot.closure import Closure, Wanted, closure
-from partialroot.model import Item, Reason
+from partialroot.nodes import Item, Reason
 from partialroot.paths import RootPath
-from partialroot.pipeline.sources import Options, open_tree, packages_of
+from partialroot.pipeline.opening import opened, packages_of, tree_of
 from partialroot.source.programs import find_program
 from partialroot.source.tree import Tree
 
@@ -17,13 +16,17 @@ _ASKED = Reason("wanted", "command line")
 _DATABASES = ("passwd", "group", "hosts", "services")
 
 
-def find_closure(options: Options, words: Sequence[str], *, modules: bool) -> Closure:
+def find_closure(store: str, source: str, words: Sequence[str], *, modules: bool) -> Closure:
     """Return what the named programs need at run time; those that do not exist are in its ``missing``.
 
     With ``modules`` also what they load later: dlopen notes, name services, and for programs that have a
-    PAM stack of their name, its modules.
+    PAM stack of their name, its modules. ``store`` and ``source`` are directories of the host.
     """
-    tree = open_tree(options)
+    with opened(store, source) as seen:
+        return _closure(tree_of(store, seen), words, modules)
+
+
+def _closure(tree: Tree, words: Sequence[str], modules: bool) -> Closure:
     packages = cache(lambda: packages_of(tree))
 
     def supplier(name: str) -> str | None:
@@ -45,7 +48,7 @@ def find_closure(options: Options, words: Sequence[str], *, modules: bool) -> Cl
 def _program_path(tree: Tree, word: str) -> RootPath:
     """Return the path a word means: a path, or a program on the standard path."""
     if "/" in word or not word:
-        return RootPath.parse(os.path.abspath(word) if tree.root == Path("/") else word)
+        return RootPath.parse(os.path.abspath(word) if tree.root == "/" else word)
     return find_program(tree, word) or RootPath.parse(f"/{word}")
 
 

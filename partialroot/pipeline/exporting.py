@@ -13,7 +13,8 @@ from typing import IO, Any, NamedTuple
 
 from partialroot.accounting.listing import WRITERS, Listed, Names
 from partialroot.errors import ConflictError, UsageError
-from partialroot.model import PAUSE, FileType, Layer, Receipt
+from partialroot.model import PAUSE, Layer, Receipt
+from partialroot.nodes import FileType
 from partialroot.paths import STANDARD_PATH, TARBALLS, RootPath, is_tarball
 from partialroot.pipeline.zones import looked_at, need_receipt
 from partialroot.source.accounts import parse_group, parse_passwd

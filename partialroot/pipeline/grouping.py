@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
-from partialroot.model import NOTHING, Profile
+from partialroot.model import Profile
+from partialroot.nodes import NOTHING
 from partialroot.pipeline.planning import Planned, library, make_plan
 from partialroot.pipeline.sources import Options, open_tree
 from partialroot.plan.vary import vary

@@ -14,7 +14,7 @@ from pathlib import Path
 from partialroot.errors import ApplyError, BusyError, SourceError
 from partialroot.host import local
 from partialroot.host.illumos import commands, mnttab
-from partialroot.model import NOTHING
+from partialroot.nodes import NOTHING
 from partialroot.source import memory
 from partialroot.zone.store import PARTS, Store, make_private
 

@@ -12,13 +12,14 @@ from partialroot.host import local
 from partialroot.host.facts import golden
 from partialroot.host.illumos import goldens, mnttab
 from partialroot.host.illumos.mnttab import MountTable
-from partialroot.model import NOTHING, Layer, Node, Plan, Profile, Selection, ZoneSettings
+from partialroot.model import Layer, Plan, Profile, Selection, ZoneSettings
+from partialroot.nodes import NOTHING, Node
 from partialroot.paths import RootPath, host_path, is_tarball
+from partialroot.pipeline.opening import packages_of
 from partialroot.pipeline.sources import (
     Options,
     names_of,
     open_tree,
-    packages_of,
     platform_name,
     reading,
 )

@@ -8,7 +8,8 @@ from partialroot.accounting.because import Amount, Because, Thing
 from partialroot.accounting.sizes import Sizes
 from partialroot.accounting.sizes import sizes as sizes_of
 from partialroot.errors import PartialRootError
-from partialroot.model import FileType, Layer, Receipt, Supplier
+from partialroot.model import Layer, Receipt, Supplier
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.pipeline.zones import need_receipt
 from partialroot.zone import receipt as receipts

@@ -1,20 +1,19 @@
-"""What the command line says of the source, and the source itself, for as long as it is read."""
+"""What the command line says of the source and of what is made of it."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from partialroot.host import local
-from partialroot.model import NOTHING, Request
-from partialroot.paths import RootPath, is_tarball
-from partialroot.source.memory import NAME, Memory
+from partialroot.model import Request
+from partialroot.nodes import NOTHING
+from partialroot.pipeline.opening import Opened, opened, tree_of
+from partialroot.source.memory import Memory
 from partialroot.source.platform import detect_platform
 from partialroot.source.tree import Tree
 
-if TYPE_CHECKING:  # to look into a package database takes longer to import than a closure to find
-    from partialroot.source.packages import Packages
+if TYPE_CHECKING:
     from partialroot.zone.unpack import Unpacked
 
 
@@ -83,47 +82,16 @@ def names_of(profiles: Sequence[str]) -> tuple[str, ...]:
 
 @contextmanager
 def reading(options: Options, home: Path | None = None) -> Iterator[Options]:
-    """Yield the options for as long as the source is read.
-
-    Meanwhile files hidden by mounts are seen, and what earlier runs found out is at hand. A tarball is
-    unpacked for that time, so that images in ``home`` (None: in the store) can link its files.
-    """
-    with ExitStack() as stack:
-        if is_tarball(options.source.name):
-            from partialroot.zone.unpack import unpacked
-
-            found = stack.enter_context(unpacked(options.store, options.source, home))
-            yield options._replace(source=found.root, unpacked=found)
-            return
-        views: Mapping[str, str] = NOTHING
-        if local.is_illumos():
-            from partialroot.pipeline import live
-
-            views = stack.enter_context(live.own_files(options.store, options.source))
-        memory = stack.enter_context(Memory(options.store / NAME))
-        yield options._replace(views=views, memory=memory)
+    """Yield the options for as long as the source is read (:func:`opening.opened`)."""
+    with opened(str(options.store), str(options.source), home) as found:
+        yield options._replace(
+            source=Path(found.root), views=found.views, memory=found.memory, unpacked=found.unpacked
+        )
 
 
 def open_tree(options: Options) -> Tree:
     """Return the source, without the store if that lies in it."""
-    tree = Tree(options.source, views=options.views, memory=options.memory)
-    if options.store.is_relative_to(tree.root):
-        tree.hidden = frozenset({RootPath("/" + str(options.store.relative_to(tree.root)))})
-    return tree
-
-
-def packages_of(tree: Tree) -> "Packages":
-    """Return the source's package database; of a live illumos system when all changes are in it."""
-    from partialroot.source.packages import open_packages
-
-    packages = open_packages(tree)
-    if local.is_illumos() and tree.root == Path("/"):
-        from partialroot.pipeline import live
-        from partialroot.source.packages.svr4 import Svr4
-
-        if isinstance(packages, Svr4):
-            live.sync_packages()
-    return packages
+    return tree_of(str(options.store), Opened(str(options.source), options.views, options.memory))
 
 
 def platform_name(options: Options, tree: Tree) -> str:

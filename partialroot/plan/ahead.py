@@ -10,7 +10,7 @@ from typing import Any
 
 from partialroot.closure import files as closure
 from partialroot.errors import SourceError
-from partialroot.model import FileType, Node
+from partialroot.nodes import FileType, Node
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft, Verdict
 from partialroot.plan.vet import judge, why_by_place

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from partialroot.errors import ConflictError
-from partialroot.model import Entry, FileType, Item, Layer, Node, Reason
+from partialroot.model import Entry, Layer
+from partialroot.nodes import FileType, Item, Node, Reason
 from partialroot.paths import ROOT, RootPath
 from partialroot.plan.draft import Draft
 from partialroot.plan.entries import entry_of, with_content_of

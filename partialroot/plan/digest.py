@@ -5,7 +5,8 @@ from base64 import b64encode
 from collections.abc import Iterable
 from hashlib import sha256
 
-from partialroot.model import Action, Content, Entry, FileType, Layer
+from partialroot.model import Action, Entry, Layer
+from partialroot.nodes import Content, FileType
 from partialroot.paths import RootPath
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from partialroot.errors import Missing
-from partialroot.model import FileType, Node, Reason
+from partialroot.nodes import FileType, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.policy import Excludes
 from partialroot.source.tree import Resolved, Tree

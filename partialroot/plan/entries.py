@@ -1,6 +1,7 @@
 """Entries of the new root: from what the source has, and of what we make."""
 
-from partialroot.model import Entry, FileType, Node, Reason
+from partialroot.model import Entry
+from partialroot.nodes import FileType, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.policy import layer_of
 

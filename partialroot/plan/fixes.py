@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from partialroot.errors import ConflictError
-from partialroot.model import Entry, FileType, Layer, Reason, Selection
+from partialroot.model import Entry, Layer, Selection
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.policy import layer_of
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import ConflictError, Missing
-from partialroot.model import Entry, FileType, Fragment, Reason, Selection, Start
+from partialroot.model import Entry, Fragment, Selection, Start
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.entries import entry_of, written
 from partialroot.plan.illumos import INITTAB, start_command, with_start, without_bash

@@ -8,7 +8,8 @@ it becomes what the zone is for. All here is text in, text out.
 from collections.abc import Iterable, Mapping, Sequence
 
 from partialroot.errors import ConflictError
-from partialroot.model import Entry, FileType, Start
+from partialroot.model import Entry, Start
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 
 INITTAB = RootPath("/etc/inittab")

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from partialroot.errors import Missing
-from partialroot.model import Entry, FileType, Fragment, Item, Layer, Node, Reason
+from partialroot.model import Entry, Fragment, Layer
+from partialroot.nodes import FileType, Item, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.entries import directory, entry_of, with_content_of
 from partialroot.profiles.mvi import BASE

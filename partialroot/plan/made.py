@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from partialroot.closure import ldcache
 from partialroot.errors import ProfileError
-from partialroot.model import FileType, Node, Profile, Reason
+from partialroot.model import Profile
+from partialroot.nodes import FileType, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft
 from partialroot.profiles.edits import apply_edit

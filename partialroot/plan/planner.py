@@ -7,16 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from partialroot.errors import ConflictError, Missing, MissingError
-from partialroot.model import (
-    Action,
-    Content,
-    Entry,
-    FileType,
-    Layer,
-    Method,
-    Plan,
-    Selection,
-)
+from partialroot.model import Action, Entry, Layer, Method, Plan, Selection
+from partialroot.nodes import Content, FileType
 from partialroot.paths import RootPath, host_path
 from partialroot.plan import cloned
 from partialroot.plan.digest import digest, golden_key

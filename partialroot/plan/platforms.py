@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from partialroot.closure.modules.brand import BrandProgram
-from partialroot.model import PAUSE, Entry, FileType, Profile, Reason
+from partialroot.model import PAUSE, Entry, Profile
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.plan import illumos
 from partialroot.plan.draft import Draft

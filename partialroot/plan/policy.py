@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from itertools import takewhile
 
 from partialroot.globs import alternatives, is_glob, matcher
-from partialroot.model import FileType, Item, Layer, Node
+from partialroot.model import Layer
+from partialroot.nodes import FileType, Item, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.tree import Tree
 

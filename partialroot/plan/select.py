@@ -1,10 +1,12 @@
 """Profile and source -> Selection: every path of the new root, where it comes from and why it is there."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import Missing
-from partialroot.model import Profile, Reason, Selection, ZoneSettings
+from partialroot.model import Profile, Selection, ZoneSettings
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 from partialroot.plan.ahead import is_runnable, read_ahead
 from partialroot.plan.assemble import assemble
@@ -45,7 +47,7 @@ def select(
     settings = ZoneSettings(profile.start, profile.network or "private", bool(profile.read_only))
     return Selection(
         profiles=names,
-        source=tree.root,
+        source=Path(tree.root),
         platform=platform.name,
         entries=entries,
         missing=missing,

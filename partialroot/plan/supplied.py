@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from partialroot.model import Action, FileType, Plan, Supplier
+from partialroot.model import Action, Plan, Supplier
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.plan.policy import PRIVATE_HOME
 

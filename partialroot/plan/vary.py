@@ -7,7 +7,8 @@ closure, the image and all that was measured stay.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from partialroot.model import NOTHING, EditWish, Plan, Profile, Start, TextWish
+from partialroot.model import EditWish, Plan, Profile, Start, TextWish
+from partialroot.nodes import NOTHING
 from partialroot.paths import RootPath
 from partialroot.plan.planner import content_of
 from partialroot.profiles.edits import apply_edit

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterable, Sequence
 
 from partialroot.errors import ConflictError, Missing
-from partialroot.model import FileType, Layer, Node
+from partialroot.model import Layer
+from partialroot.nodes import FileType, Node
 from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft, Verdict
 from partialroot.plan.policy import is_editable, layer_of

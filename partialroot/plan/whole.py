@@ -1,7 +1,10 @@
 """A root taken as it is: all that is in a source, without a profile. For tarballs that were unpacked."""
 
+from pathlib import Path
+
 from partialroot.errors import ConflictError
-from partialroot.model import FileType, Profile, Reason, Selection, ZoneSettings
+from partialroot.model import Profile, Selection, ZoneSettings
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import ROOT, RootPath
 from partialroot.plan.assemble import assemble
 from partialroot.plan.draft import Draft
@@ -34,7 +37,7 @@ def select_all(tree: Tree, platform: Platform, origin: str) -> Selection:
     platform.check(entries)
     return Selection(
         profiles=(),
-        source=tree.root,
+        source=Path(tree.root),
         platform=platform.name,
         entries=entries,
         missing=tuple(draft.missing),

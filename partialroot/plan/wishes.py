@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from partialroot.errors import ConflictError, Missing
 from partialroot.globs import is_glob
-from partialroot.model import FileType, Item, Profile, Reason, Start
+from partialroot.model import Profile, Start
+from partialroot.nodes import FileType, Item, Reason
 from partialroot.paths import ROOT, RootPath
 from partialroot.plan.draft import Draft
 from partialroot.source.programs import find_program, is_program

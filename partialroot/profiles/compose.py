@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from partialroot.model import DirectoryWish, EditWish, Fragment, Item, Profile, Start, TextWish
+from partialroot.model import DirectoryWish, EditWish, Fragment, Profile, Start, TextWish
+from partialroot.nodes import Item
 from partialroot.paths import RootPath
 from partialroot.profiles.contradictions import Claim, overruled
 from partialroot.profiles.family import Family, Said

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from partialroot.errors import ConflictError
 from partialroot.globs import is_glob, matcher
-from partialroot.model import Item, Profile
+from partialroot.model import Profile
+from partialroot.nodes import Item
 from partialroot.paths import RootPath
 from partialroot.profiles.family import Family, Said, conflict
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, NoReturn
 
 from partialroot.errors import ProfileError
-from partialroot.model import Item
+from partialroot.nodes import Item
 from partialroot.profiles.positions import Path, positions
 from partialroot.profiles.wording import quoted, suggestion
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from partialroot.errors import PartialRootError, ProfileError
 from partialroot.globs import alternatives, is_glob
-from partialroot.model import Item
+from partialroot.nodes import Item
 from partialroot.paths import RootPath
 from partialroot.profiles.wording import quoted
 

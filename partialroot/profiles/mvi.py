@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from partialroot.errors import ProfileError
-from partialroot.model import Fragment, Item, Profile
+from partialroot.model import Fragment, Profile
+from partialroot.nodes import Item
 from partialroot.profiles.items import parse_path
 from partialroot.profiles.wording import quoted
 

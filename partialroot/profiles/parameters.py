@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from partialroot.errors import ProfileError
-from partialroot.model import DirectoryWish, EditWish, Item, Profile, Start, TextWish
+from partialroot.model import DirectoryWish, EditWish, Profile, Start, TextWish
+from partialroot.nodes import Item
 from partialroot.profiles.family import Family, Said
 from partialroot.profiles.items import ITEM_FIELDS, check_command, check_size, checked, parse_path
 from partialroot.profiles.wording import quoted, suggestion

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
-from partialroot.model import DirectoryWish, EditWish, Item, Profile, Start, TextWish
+from partialroot.model import DirectoryWish, EditWish, Profile, Start, TextWish
+from partialroot.nodes import Item
 from partialroot.profiles.document import Value, load
 from partialroot.profiles.items import check_command, check_size, checked, parse_path
 from partialroot.profiles.wording import quoted, suggestion

@@ -13,7 +13,7 @@ from errno import ENODATA, ENOTSUP
 
 from partialroot import observed
 from partialroot.errors import SourceError
-from partialroot.model import NO_XATTRS, Content, Node
+from partialroot.nodes import NO_XATTRS, Content, Node
 from partialroot.paths import RootPath
 from partialroot.source import halves, memory
 from partialroot.source.tree import Tree

@@ -17,11 +17,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from partialroot.model import Node
+from partialroot.nodes import Node
 
 NAME = "memory"
 """Of the file in the store."""
@@ -63,8 +62,8 @@ class Memory:
     closed to others.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
-        self._file = file if file is not None and _is_closed(file.parent) else None
+    def __init__(self, file: str | os.PathLike[str] | None = None) -> None:
+        self._file = None if file is None or not _is_closed(os.path.dirname(file)) else os.fspath(file)
         self._since = time.time_ns()
         self._descriptor = -1
         self._start = 0
@@ -165,9 +164,9 @@ class Memory:
 
     # --- writing ------------------------------------------------------------------------------------
 
-    def _save(self, file: Path) -> None:
+    def _save(self, file: str) -> None:
         """Replace the file by one that has what is new, too."""
-        new = file.with_name(f"{file.name}.new")
+        new = f"{file}.new"
         try:
             descriptor = os.open(new, _WRITE, 0o600)
         except FileExistsError:  # another process is about to do the same, or was killed
@@ -183,7 +182,7 @@ class Memory:
                 os.unlink(new)
             raise
 
-    def _merged(self, file: Path) -> dict[Page, tuple[bytes, int]]:
+    def _merged(self, file: str) -> dict[Page, tuple[bytes, int]]:
         """Return the file's pages as they are now, with their checksums; those with something new last."""
         now = Memory(file)
         pages = {
@@ -215,7 +214,7 @@ def _form(pages: dict[Page, tuple[bytes, int]]) -> Iterator[bytes]:
     yield from (data for data, _ in pages.values())
 
 
-def _is_closed(directory: Path) -> bool:
+def _is_closed(directory: str) -> bool:
     """Whether a directory is ours, and nobody else may enter it."""
     try:
         found = os.lstat(directory)

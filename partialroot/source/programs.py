@@ -1,6 +1,6 @@
 """Programs by their names."""
 
-from partialroot.model import FileType, Node
+from partialroot.nodes import FileType, Node
 from partialroot.paths import STANDARD_PATH, RootPath
 from partialroot.source.tree import Tree
 

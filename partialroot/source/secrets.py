@@ -7,7 +7,7 @@ bytes (private keys), and in /etc the permissions.
 import re
 from functools import cache
 
-from partialroot.model import FileType, Node
+from partialroot.nodes import FileType, Node
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 

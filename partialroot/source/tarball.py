@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 from partialroot.errors import PartialRootError, SourceError, SpaceError
-from partialroot.model import NO_XATTRS, FileType
+from partialroot.nodes import NO_XATTRS, FileType
 from partialroot.paths import ROOT, TARBALLS, RootPath, is_tarball
 from partialroot.source.tree import OWN_DIRECTORY
 

@@ -9,14 +9,13 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
-from pathlib import Path
 from posixpath import normpath
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from partialroot import globs, observed
 from partialroot.errors import SourceError
-from partialroot.model import NOTHING, FileType, Node
+from partialroot.nodes import NOTHING, FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.memory import Memory
 
@@ -55,7 +54,7 @@ class Tree:
 
     def __init__(
         self,
-        root: Path,
+        root: str | os.PathLike[str],
         hidden: Iterable[RootPath] = (),
         views: Mapping[str, str] = NOTHING,
         memory: Memory | None = None,
@@ -64,8 +63,8 @@ class Tree:
         if not os.path.isdir(real):
             raise SourceError("the source is not a directory", path=str(root))
         if observed.current:
-            observed.current.root(str(root), real)
-        self.root = Path(real)
+            observed.current.root(os.fspath(root), real)
+        self.root = real
         self.hidden = frozenset(hidden)
         self.views = views
         self.memory = memory or Memory()
@@ -75,11 +74,8 @@ class Tree:
         self._nodes: dict[str, Node | None] = {}
         self._directories: dict[str, Resolved] = {}
 
-    def host(self, path: RootPath) -> Path:
+    def host(self, path: str) -> str:
         """Return the path of the host for a canonical path of the root."""
-        return Path(self._host(path))
-
-    def _host(self, path: str) -> str:
         return self.views.get(path) or self._prefix + path
 
     def lstat(self, path: RootPath) -> Node | None:
@@ -297,7 +293,7 @@ class Tree:
             return self._nodes[path]
         except KeyError:
             pass
-        place = self._host(path)
+        place = self.host(path)
         node = found = None
         try:
             found = os.lstat(place)
@@ -355,9 +351,9 @@ class Tree:
     def _open_quietly(self, path: RootPath) -> int:
         """Open without changing the atime; only the owner and CAP_FOWNER may (open(2))."""
         try:
-            return os.open(self._host(path), _OPEN | _NOATIME)
+            return os.open(self.host(path), _OPEN | _NOATIME)
         except PermissionError:
-            return os.open(self._host(path), _OPEN)
+            return os.open(self.host(path), _OPEN)
 
 
 class _Opened:

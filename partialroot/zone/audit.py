@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from partialroot.errors import NoReceiptError, SourceError, ZonepathError
-from partialroot.model import FileType, Finding, Method, Node, Receipt, Record
+from partialroot.model import Finding, Method, Receipt, Record
+from partialroot.nodes import FileType, Node
 from partialroot.paths import RootPath
 from partialroot.source.tree import Tree
 from partialroot.zone import fs, look
@@ -222,7 +223,7 @@ class _PrivateAudit:
         for path in paths:
             node = self._tree.lstat(path)
             if node is not None:
-                yield node, str(self._tree.host(path))
+                yield node, self._tree.host(path)
 
     def _in_roots(self) -> Iterator[tuple[Node, str]]:
         places = [other / "root" for other in self._others if other != self._zonepath]

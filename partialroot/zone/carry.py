@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from partialroot.errors import NoReceiptError
-from partialroot.model import Action, Content, Entry, Layer, Method, Plan, Receipt, Record
+from partialroot.model import Action, Entry, Layer, Method, Plan, Receipt, Record
+from partialroot.nodes import Content
 from partialroot.zone.image import ensure_image
 from partialroot.zone.receipt import Origins, read_manifest, read_origins
 from partialroot.zone.store import Store

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import ApplyError
-from partialroot.model import FileType, Layer, Node, Receipt, Record
+from partialroot.model import Layer, Receipt, Record
+from partialroot.nodes import FileType, Node
 from partialroot.paths import RootPath
 from partialroot.zone import fs, look
 from partialroot.zone.dirs import Dirs

@@ -9,7 +9,8 @@ import errno
 import os
 
 from partialroot.errors import ConflictError
-from partialroot.model import Action, Entry, FileType, Method, Node, Plan, Receipt, Record
+from partialroot.model import Action, Entry, Method, Plan, Receipt, Record
+from partialroot.nodes import FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.zone import fs, look
 from partialroot.zone.dirs import Dirs

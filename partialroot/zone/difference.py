@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from partialroot.model import Action, FileType, Plan, Receipt, Record
+from partialroot.model import Action, Plan, Receipt, Record
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.zone import fs
 from partialroot.zone.layer import private_actions

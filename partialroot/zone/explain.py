@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from partialroot.errors import UsageError
-from partialroot.model import Reason, Receipt
+from partialroot.model import Receipt
+from partialroot.nodes import Reason
 from partialroot.paths import RootPath
 
 MOST_LINKS = 40  # as the kernel follows in one path

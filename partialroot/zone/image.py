@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from partialroot.errors import BusyError, ConflictError, NoReceiptError, PartialRootError
 from partialroot.host import local
-from partialroot.model import Action, FileType, Plan, Record
+from partialroot.model import Action, Plan, Record
+from partialroot.nodes import FileType
 from partialroot.zone import fs, receipt
 from partialroot.zone.dirs import Dirs
 from partialroot.zone.layer import LayerBuilder

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.model import FileType, Receipt
+from partialroot.model import Receipt
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.zone import look
 from partialroot.zone.hashing import CHANGED

@@ -8,16 +8,8 @@ from pathlib import Path
 
 from partialroot.errors import ApplyError
 from partialroot.host import local
-from partialroot.model import (
-    Action,
-    Content,
-    Entry,
-    FileType,
-    Layer,
-    Method,
-    Plan,
-    Record,
-)
+from partialroot.model import Action, Entry, Layer, Method, Plan, Record
+from partialroot.nodes import Content, FileType
 from partialroot.paths import RootPath, host_path
 from partialroot.source import halves
 from partialroot.zone import fs

@@ -12,7 +12,7 @@ from contextlib import suppress
 from errno import ENOTSUP, ESTALE
 from typing import NamedTuple
 
-from partialroot.model import NO_XATTRS, FileType, Node
+from partialroot.nodes import NO_XATTRS, FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs

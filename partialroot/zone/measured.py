@@ -4,18 +4,8 @@ import os
 import stat
 
 from partialroot.errors import ApplyError
-from partialroot.model import (
-    Action,
-    Entry,
-    FileType,
-    Identity,
-    Layer,
-    Method,
-    Node,
-    Reason,
-    Record,
-    Supplier,
-)
+from partialroot.model import Action, Entry, Identity, Layer, Method, Record, Supplier
+from partialroot.nodes import FileType, Node, Reason
 
 LOST = ": could not be kept here: its "
 

@@ -2,7 +2,8 @@
 
 import os
 
-from partialroot.model import Entry, Node
+from partialroot.model import Entry
+from partialroot.nodes import Node
 from partialroot.zone import fs
 from partialroot.zone.measured import check_unchanged
 

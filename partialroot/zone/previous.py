@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.model import FileType, Node, Receipt, Record
+from partialroot.model import Receipt, Record
+from partialroot.nodes import FileType, Node
 from partialroot.paths import RootPath
 from partialroot.zone import fs, look, receipt
 from partialroot.zone.dirs import Dirs, opened

@@ -17,18 +17,8 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeVar
 
 from partialroot.errors import NoReceiptError
-from partialroot.model import (
-    FileType,
-    Identity,
-    Method,
-    Reason,
-    Receipt,
-    Record,
-    Request,
-    Start,
-    Supplier,
-    ZoneSettings,
-)
+from partialroot.model import Identity, Method, Receipt, Record, Request, Start, Supplier, ZoneSettings
+from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
 from partialroot.zone import strict
 

@@ -5,7 +5,7 @@ import os
 import stat
 from contextlib import suppress
 
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.zone import fs, look
 
 DEEP = 64

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from partialroot.errors import ConflictError
-from partialroot.model import Action, Content, Entry, FileType, Layer, Method, Node, Plan, Receipt, Record
+from partialroot.model import Action, Entry, Layer, Method, Plan, Receipt, Record
+from partialroot.nodes import Content, FileType, Node
 from partialroot.zone import fs, look, previous
 from partialroot.zone.change import Change
 from partialroot.zone.converge import Decision, decide

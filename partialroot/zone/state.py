@@ -6,7 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 from partialroot.errors import PartialRootError, ProfileError, SourceError
-from partialroot.model import NOTHING, FileType, Finding, Receipt, Record, Request
+from partialroot.model import Finding, Receipt, Record, Request
+from partialroot.nodes import NOTHING, FileType
 from partialroot.paths import RootPath
 from partialroot.plan.policy import PRIVATE_HOME
 from partialroot.source.tree import Tree

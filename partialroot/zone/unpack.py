@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.source.tarball import Member, Room, Tarball
 from partialroot.zone import fs

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from partialroot.errors import NoReceiptError, ZonepathError
 from partialroot.host import local
-from partialroot.model import FileType, Finding, Node, Receipt, Record
+from partialroot.model import Finding, Receipt, Record
+from partialroot.nodes import FileType, Node
 from partialroot.paths import ROOT, RootPath
 from partialroot.zone import fs, look
 from partialroot.zone.hashing import Hashing

@@ -18,7 +18,7 @@ from partialroot.closure.linker.common import Choice, Library, Scope
 from partialroot.closure.linker.hwcaps import Subdirectory
 from partialroot.closure.linker.ports import X86_64, links_with, port
 from partialroot.closure.linker.rtld import Rtld
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 
 _VARIABLE = r"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})"

@@ -12,7 +12,6 @@ from contextlib import ExitStack, suppress
 from functools import cached_property
 from io import BufferedIOBase
 from itertools import chain
-from pathlib import Path
 from typing import IO
 
 from partialroot.errors import SourceError
@@ -121,9 +120,9 @@ class AptLists:
         """Let apt decompress what Python cannot, if the list is this system's own."""
         import subprocess
 
-        if self._tree.root != Path("/"):
+        if self._tree.root != "/":
             raise SourceError("only apt can decompress it", path=path)
-        command = [_APT_HELPER, "cat-file", str(self._tree.host(path))]
+        command = [_APT_HELPER, "cat-file", self._tree.host(path)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         output = stack.enter_context(process).stdout
         assert output is not None  # it was asked for

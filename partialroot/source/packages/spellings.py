@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from posixpath import dirname, join, normpath
 
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.tree import Tree
 

@@ -46,7 +46,7 @@ def supplier_of_missing(tree: Tree, packages: Packages, name: str) -> str | None
     if not packages.changing:
         return packages.supplier(name)
     state = _state(tree, (*packages.changing, *packages.offering))
-    page, name = (_MISSING, str(tree.root)), str(name)  # no path: marshal knows plain texts only
+    page, name = (_MISSING, tree.root), str(name)  # no path: marshal knows plain texts only
     known: tuple[str, ...] | None = tree.memory.get(page, name, state)
     if known is None:
         found = packages.supplier(name)
@@ -77,5 +77,5 @@ def _state(tree: Tree, paths: Iterable[RootPath]) -> str:
 
 def _key(tree: Tree, path: RootPath) -> tuple[Page, str]:
     """Return the page and key of a path: what is in one directory is asked for together."""
-    place = str(tree.host(path))
+    place = tree.host(path)
     return (_KIND, zlib.crc32(os.fsencode(os.path.dirname(place)))), place

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from partialroot.errors import PartialRootError, SourceError
-from partialroot.model import FileType
+from partialroot.nodes import FileType
 from partialroot.paths import ROOT, RootPath
 from partialroot.source.packages.base import SVR4_CONTENTS as CONTENTS
 from partialroot.source.packages.base import About, NoPackages, Recorded, Version
