@@ -59,6 +59,29 @@ def test_64_bit_programs_pass_the_literal_links(zone: SunRoot) -> None:
     ]
 
 
+def test_lib_comes_before_usr_lib_in_64_bits(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"], bits=64)
+    for path in ("/lib/amd64/liba.so.1", "/usr/lib/amd64/liba.so.1"):
+        zone.library(path, bits=64)
+    assert {path for path in zone.closed(MAIN).reasons if "liba" in path} == {"/lib/amd64/liba.so.1"}
+
+
+def test_objects_of_other_machines_are_passed_over(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1"], runpath="/opt")
+    zone.file("/opt/liba.so.1", make_elf(bits=32, machine=40), 0o755)
+    zone.library("/lib/liba.so.1")
+    assert RootPath("/lib/liba.so.1") in zone.closed(MAIN).reasons
+
+
+def test_nothing_behind_the_end_of_the_dynamic_section_counts(zone: SunRoot) -> None:
+    """As ld leaves room there for what is to be added later (elf.c, elf_new_lmp)."""
+    made = bytearray(make_elf(bits=32, machine=3, entries=[(1, "libend.so.1"), (1, "libbehind.so.1")]))
+    first, behind, strings, size, end = (made[at : at + 8] for at in range(len(made) - 40, len(made), 8))
+    made[-40:] = strings + size + first + end + behind
+    zone.file("/opt/liba.so.1", bytes(made), 0o755)
+    assert lacks(zone.closed("/opt/liba.so.1")) == [("libend.so.1", "error")]
+
+
 def test_what_does_not_fit_is_passed_over(zone: SunRoot) -> None:
     zone.program(MAIN, ["liba.so.1", "libb.so.1", "libc.so.1"], runpath="/opt")
     zone.library("/opt/liba.so.1", bits=64)
@@ -140,6 +163,7 @@ def test_names_with_a_slash_are_not_searched(zone: SunRoot) -> None:
         ("/usr/platform/$PLATFORM/lib", "/usr/platform/i86pc/lib"),
         ("/opt/$MACHINE", "/opt/i86pc"),
         ("/opt/$ISALIST/lib", "/opt/pentium_pro/lib"),
+        ("/opt/$OSNAME/$ISALIST/$ISALIST", "/opt/$OSNAME/$ISALIST/$ISALIST"),
         ("relative::;/opt/semicolon", "/opt/semicolon"),
         ("/opt/$nothing", "/opt/$nothing"),
         ("/opt/${ORIGIN}", "/opt/${ORIGIN}"),
@@ -164,8 +188,24 @@ def test_the_best_of_the_instruction_sets_that_fits(zone: SunRoot) -> None:
     assert found == {"/opt/i386/liba.so.1"}
 
 
-def test_all_of_a_capability_directory(zone: SunRoot) -> None:
-    zone.program(MAIN, ["/opt/$CAPABILITY"])
+def test_origin_in_a_need_is_where_the_object_really_is(zone: SunRoot) -> None:
+    zone.program("/opt/app/bin/main", ["$ORIGIN/../lib/liba.so.1"])
+    zone.link("/opt/main", "app/bin/main")
+    zone.library("/opt/app/lib/liba.so.1", ["$ORIGIN/libb.so.1"])
+    zone.library("/opt/app/real/libb.so.1")
+    zone.link("/opt/app/lib/libb.so.1", "../real/libb.so.1")
+    zone.program(MAIN, ["/opt/link/libc1.so.1"])
+    zone.link("/opt/link/libc1.so.1", "../real/libc1.so.1")
+    zone.library("/opt/real/libc1.so.1", ["$ORIGIN/libd.so.1"])
+    zone.library("/opt/real/libd.so.1")
+    found = zone.closed("/opt/main", MAIN)
+    assert found.missing == ()
+    assert {"/opt/app/lib/liba.so.1", "/opt/app/real/libb.so.1", "/opt/real/libd.so.1"} <= set(found.reasons)
+
+
+@pytest.mark.parametrize("token", ["$CAPABILITY", "$HWCAP"])
+def test_all_of_a_capability_directory(zone: SunRoot, token: str) -> None:
+    zone.program(MAIN, [f"/opt/{token}"])
     zone.library("/opt/a.so.1")
     zone.library("/opt/b.so.1")
     zone.library("/opt/c.so.1", bits=64)
@@ -198,6 +238,11 @@ def test_an_eager_lack_is_an_error_a_lazy_one_a_warning(zone: SunRoot) -> None:
     ]
 
 
+def test_a_scope_of_symbols_changes_nothing(zone: SunRoot) -> None:
+    zone.program(MAIN, [Need("liba.so.1", LAZY_GROUP), Need("libb.so.1", 0x2)])
+    assert lacks(zone.closed(MAIN)) == [("liba.so.1", "warning"), ("libb.so.1", "error")]
+
+
 def test_below_a_lazy_need_nothing_is_an_error(zone: SunRoot) -> None:
     zone.program(MAIN, [lazy("liba.so.1")])
     zone.program("/usr/bin/other", ["liba.so.1"])
@@ -226,6 +271,7 @@ def test_lean_leaves_lazy_needs_out_unless_named(zone: SunRoot) -> None:
 
 # --- all bound at start-up -----------------------------------------------------------------------------
 
+LAZY_GROUP, LAZY_DEFERRED = 0x1 | 0x2, 0x1 | DEFERRED  # DF_P1_*: the symbols' scope makes no difference
 NOW_BY = {"DF_1_NOW": [], "DF_BIND_NOW": [(30, 0x8)], "DT_BIND_NOW": [(24, 0)]}
 
 
@@ -233,7 +279,12 @@ NOW_BY = {"DF_1_NOW": [], "DF_BIND_NOW": [(30, 0x8)], "DT_BIND_NOW": [(24, 0)]}
 def test_what_is_bound_at_start_up_is_not_lazy(zone: SunRoot, how: str) -> None:
     zone.program(
         MAIN,
-        [lazy("liba.so.1"), lazy("libnone.so.1"), Need("libd.so.1", DEFERRED)],
+        [
+            lazy("liba.so.1"),
+            lazy("libnone.so.1"),
+            Need("libd.so.1", DEFERRED),
+            Need("libd.so.1", LAZY_DEFERRED),
+        ],
         now=how == "DF_1_NOW",
         entries=NOW_BY[how],
     )
@@ -504,6 +555,21 @@ def test_other_spellings_are_literal(zone: SunRoot) -> None:
     assert RootPath("/usr/lib/amd64/ld.so.1") not in found.reasons
 
 
+def test_only_two_spellings_lose_usr(zone: SunRoot) -> None:
+    zone.library(MAIN, bits=64, interpreter="/usr/lib/64/ld.so.1")
+    found = set(zone.closed(MAIN).reasons)
+    assert found == {MAIN, "/usr/lib/64", "/usr/lib/amd64/ld.so.1", "/lib/amd64/ld.so.1"}
+
+
+def test_without_a_linker_in_lib_the_one_in_usr_lib_runs(zone: SunRoot) -> None:
+    (zone.root / "usr/lib/ld.so.1").unlink()
+    (zone.root / "lib/ld.so.1").rename(zone.root / "usr/lib/ld.so.1")
+    zone.program(MAIN)
+    found = zone.closed(MAIN, "/usr/lib/ld.so.1")
+    assert set(found.reasons) == {MAIN, "/usr/lib/ld.so.1"}
+    assert found.missing == ()  # nothing that the linker itself names
+
+
 def test_without_its_interpreter_the_rest_is_found_all_the_same(zone: SunRoot) -> None:
     for path in ("lib/ld.so.1", "usr/lib/ld.so.1"):
         (zone.root / path).unlink()
@@ -542,6 +608,54 @@ def test_set_id_programs_do_not_trust_what_moves(zone: SunRoot) -> None:
     assert zone.closed("/opt/bin/main").missing == ()
 
 
+def test_what_a_set_id_program_does_not_take_is_told(zone: SunRoot) -> None:
+    """An error of a library that is there, or another library than everybody sees, is no riddle."""
+    zone.library("/opt/lib/liba.so.1")
+    zone.program("/opt/bin/main", ["liba.so.1", "libb.so.1"], runpath="/opt/b:$ORIGIN/../lib").chmod(0o4755)
+    zone.library("/opt/b/libb.so.1")
+    zone.library("/opt/lib/libb.so.1")  # not reached in any program
+    told = ("/opt/lib/liba.so.1: is not taken by a set-id program, which trusts no $ORIGIN",)
+    found = zone.closed("/opt/bin/main")
+    assert lacks(found) == [("liba.so.1", "error")] and found.warnings == told
+    zone.library("/lib/liba.so.1")
+    found = zone.closed("/opt/bin/main")
+    assert found.missing == () and found.warnings == told
+    assert RootPath("/opt/lib/liba.so.1") not in found.reasons
+
+
+def test_beside_a_set_id_program_nothing_is_trusted_that_it_has_not_used(zone: SunRoot) -> None:
+    """What counts is where needs were found (analyze.c, load_file): the program itself is none."""
+    zone.program("/opt/bin/main", ["liba.so.1"], runpath="$ORIGIN").chmod(0o4755)
+    zone.library("/opt/bin/liba.so.1")
+    assert lacks(zone.closed("/opt/bin/main")) == [("liba.so.1", "error")]
+    zone.program("/opt/bin/main", ["/opt/bin/libb.so.1", "liba.so.1"], runpath="$ORIGIN").chmod(0o4755)
+    zone.library("/opt/bin/libb.so.1")
+    assert zone.closed("/opt/bin/main").missing == ()
+
+
+def test_set_id_programs_do_not_trust_needs_by_origin(zone: SunRoot) -> None:
+    need = "$ORIGIN/../lib/liba.so.1"
+    zone.program("/opt/bin/main", [need, "/opt/lib/libb.so.1"]).chmod(0o4755)
+    for name in ("liba.so.1", "libb.so.1"):
+        zone.library(f"/opt/lib/{name}")
+    found = zone.closed("/opt/bin/main")
+    assert lacks(found) == [(need, "error")]
+    assert found.warnings == (
+        "/opt/lib/liba.so.1: is not taken by a set-id program, which trusts no $ORIGIN",
+    )
+    zone.program("/opt/bin/main", ["/opt/bin/../lib/libb.so.1", need]).chmod(0o4755)
+    assert zone.closed("/opt/bin/main").missing == ()
+
+
+@pytest.mark.parametrize(("bits", "place"), [(32, "/usr/lib/secure"), (64, "/usr/lib/secure/64")])
+def test_each_class_has_its_secure_directories(zone: SunRoot, bits: int, place: str) -> None:
+    for directory in ("/usr/lib/secure", "/usr/lib/secure/64"):
+        zone.library(f"{directory}/liba.so.1", bits=bits)
+        zone.program(f"{directory}/main", ["liba.so.1"], bits=bits, runpath="$ORIGIN").chmod(0o4755)
+        expected = [] if directory == place else [("liba.so.1", "error")]
+        assert lacks(zone.closed(f"{directory}/main")) == expected
+
+
 def test_set_id_programs_trust_secure_directories_and_preload_nothing(zone: SunRoot) -> None:
     zone.program("/usr/lib/secure/main", ["liba.so.1"], runpath="$ORIGIN").chmod(0o2755)
     zone.library("/usr/lib/secure/liba.so.1")
@@ -558,6 +672,15 @@ def test_the_kernel_expands_origin_in_an_interpreter(zone: SunRoot) -> None:
     found = zone.closed("/opt/bin/main")
     assert found.missing == ()
     assert why(found, "/opt/lib/ld.so.1") == (Reason("interpreter", "/opt/bin/main"),)
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755])
+def test_the_kernel_expands_nothing_for_a_set_id_program(zone: SunRoot, mode: int) -> None:
+    zone.library("/opt/bin/main", ["libc.so.1"], interpreter="$ORIGIN/../lib/ld.so.1").chmod(mode)
+    zone.library("/opt/lib/ld.so.1")
+    found = zone.closed("/opt/bin/main")
+    assert lacks(found) == [("$ORIGIN/../lib/ld.so.1", "error")]
+    assert found.warnings == ("/opt/bin/main: is not run: it is set-id, and names its linker by $ORIGIN",)
 
 
 def isaexec(zone: SunRoot, path: str) -> None:
@@ -713,6 +836,15 @@ def test_files_from_before_lib_was_searched(zone: SunRoot) -> None:
     assert zone.closed(MAIN).missing == ()
     zone.file("/var/ld/ld.config", config("/opt:/usr/lib", flags=0x8))
     assert lacks(zone.closed(MAIN)) == [("libc.so.1", "error")]
+
+
+def test_before_usr_lib_is_where_lib_is_added(zone: SunRoot) -> None:
+    zone.program(MAIN, ["liba.so.1", "libb.so.1"])
+    zone.file("/var/ld/ld.config", config("/opt:/usr/lib", flags=0))
+    for path in ("/opt/liba.so.1", "/lib/liba.so.1", "/lib/libb.so.1", "/usr/lib/libb.so.1"):
+        zone.library(path)
+    found = {path for path in zone.closed(MAIN).reasons if ".so.1" in path and "ld.so" not in path}
+    assert found == {"/opt/liba.so.1", "/lib/libb.so.1"}
 
 
 def test_alternative_objects_are_warned_of(zone: SunRoot) -> None:

@@ -1,5 +1,6 @@
 """What illumos' libraries open by configuration, and what a brand runs."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import zone_files
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import needs
 from sunroot import SunRoot, lazy
 from zone_data import DATA
 
@@ -68,8 +70,9 @@ def test_dns_opens_its_resolver_and_hosts_need_netconfig(zone: SunRoot) -> None:
     found = zone.closed(MAIN, nss=["hosts"], nsswitch="hosts: dns\n")
     assert {"/lib/nss_dns.so.1", "/lib/libresolv.so.2", "/etc/netconfig"} <= set(found.reasons)
     assert found.reasons[RootPath("/lib/libresolv.so.2")] == (Reason("dlopen", "/lib/nss_dns.so.1"),)
-    without = zone.closed(MAIN, nss=["passwd"], nsswitch="passwd: dns\n")
-    assert RootPath("/etc/netconfig") not in without.reasons
+    for database, needed in (("passwd", False), ("ipnodes", True), ("services", True)):
+        found = zone.closed(MAIN, nss=[database], nsswitch=f"{database}: dns\n")
+        assert (RootPath("/etc/netconfig") in found.reasons) == needed
 
 
 # --- what imports tell ----------------------------------------------------------------------------------
@@ -96,8 +99,9 @@ def test_what_damaged_objects_call_is_nothing_or_some(at: int, value: int, end: 
     assert elf is None or elf.opens <= openers.ALL
 
 
-def test_semaphores_need_the_digests(zone: SunRoot) -> None:
-    zone.program(MAIN, ["libc.so.1"], imports=["printf", "sem_open"])
+@pytest.mark.parametrize("function", ["sem_open", "shm_open", "mq_open"])
+def test_semaphores_need_the_digests(zone: SunRoot, function: str) -> None:
+    zone.program(MAIN, ["libc.so.1"], imports=["printf", function])
     zone.library("/lib/libmd.so.1")
     assert zone.closed(MAIN).reasons[RootPath("/lib/libmd.so.1")] == (Reason("dlopen", MAIN),)
     assert RootPath("/lib/libmd.so.1") not in zone.closed(MAIN, notes=False).reasons
@@ -151,6 +155,25 @@ def test_names_that_end_alike_are_others(zone: SunRoot) -> None:
     zone.program(MAIN, ["libc.so.1"], imports=["decrypt", "crypt_"])
     zone.file("/etc/security/crypt.conf", CRYPT)
     assert RootPath("/etc/security/crypt.conf") not in zone.closed(MAIN).reasons
+
+
+LOOKS_UP = """getaddrinfo getnameinfo gethostbyname gethostbyaddr gethostbyname_r gethostbyaddr_r
+getipnodebyname getipnodebyaddr getservbyname getservbyport"""
+TRANSPORTS = """t_open netdir_getbyname netdir_getbyaddr rpcb_set rpcb_getaddr svc_create svc_tp_create
+svc_tli_create clnt_create clnt_tp_create clnt_tli_create"""
+
+
+@pytest.mark.parametrize(
+    ("functions", "opened"),
+    [("crypt crypt_gensalt", "crypt.conf"), (LOOKS_UP, "netconfig"), (TRANSPORTS, "straddr.so")],
+)
+def test_every_function_that_opens_something_counts(zone: SunRoot, functions: str, opened: str) -> None:
+    zone.file("/etc/security/crypt.conf", "")
+    zone.file("/etc/netconfig", "ticlts tpi_clts v loopback - /dev/ticlts straddr.so\n")
+    zone.library("/usr/lib/straddr.so")
+    for function in functions.split():
+        zone.program(MAIN, ["libc.so.1"], imports=[function])
+        assert any(path.endswith(f"/{opened}") for path in zone.closed(MAIN).reasons), function
 
 
 def test_transports_of_those_who_use_them(zone: SunRoot) -> None:
@@ -259,6 +282,7 @@ def test_for_each_type_the_service_comes_before_other() -> None:
     assert modules("login", pamconf=PAM) == ["a.so.1", "b.so.1", "d.so.1"]
     assert modules("zlogin", pamconf=PAM) == ["c.so.1", "d.so.1"]
     assert modules("cron", pamconf=PAM) == ["c.so.1", "e.so.1"]
+    assert modules("CRON", pamconf=PAM) == ["c.so.1", "e.so.1"]
 
 
 def test_files_of_services_come_between() -> None:
@@ -274,9 +298,21 @@ def test_includes_are_chosen_from_as_well() -> None:
     }
     stack = sunos_pam.stack("su", "p.toml:1", texts.get)
     assert [step.module for step in stack.steps] == ["a.so.1"]
+    assert sunos_pam.stack("cron", "p.toml:1", texts.get).steps == ()
+    others = {**texts, "/usr/lib/security/common": "other auth required b.so.1\n"}
+    cron = sunos_pam.stack("cron", "p.toml:1", others.get)
+    assert [step.module for step in cron.steps] == ["b.so.1"]
     assert stack.absent == (("/opt/none", "/etc/pam.conf"),)
     assert dict(stack.files) == {"/etc/pam.conf": "p.toml:1", "/usr/lib/security/common": "/etc/pam.conf"}
     assert sunos_pam.stack("other", "p.toml:1", texts.get).steps == ()  # includes itself, until that ends
+
+
+@pytest.mark.parametrize(("deep", "modules"), [(32, ["end.so.1"]), (33, [])])
+def test_includes_are_followed_thirty_two_deep(deep: int, modules: list[str]) -> None:
+    texts = {f"/usr/lib/security/{n}": f"other auth include {n + 1}\n" for n in range(1, deep)}
+    texts["/etc/pam.conf"] = "other auth include 1\n"
+    texts[f"/usr/lib/security/{deep}"] = "other auth required end.so.1\n"
+    assert [step.module for step in sunos_pam.stack("login", "p.toml:1", texts.get).steps] == modules
 
 
 def test_files_that_include_each_other_twice_end() -> None:
@@ -297,6 +333,26 @@ def test_every_module_of_a_stack_must_be_there(zone: SunRoot) -> None:
     assert found.reasons[RootPath("/usr/lib/security/a.so.1")] == (Reason("pam", "/etc/pam.conf"),)
     assert found.reasons[RootPath("/etc/pam.conf")] == (Reason("pam", "p.toml:3"),)
     assert RootPath("/usr/lib/passwdutil.so.1") in found.reasons
+
+
+@needs("root")  # files of others
+@pytest.mark.parametrize(("uid", "mode"), [(0, 0o664), (0, 0o646), (7, 0o644)])
+def test_what_others_could_write_is_refused_at_every_login(zone: SunRoot, uid: int, mode: int) -> None:
+    """By libpam (pam_framework.c, open_module) and crypt(3C): nothing else would show it."""
+    zone.program(MAIN, ["libpam.so.1"], imports=["crypt"])
+    zone.library("/lib/libpam.so.1", ["libc.so.1"])
+    pam, crypt = "/etc/pam.conf", "/etc/security/crypt.conf"
+    zone.file(pam, "other auth required a.so.1\n")
+    zone.file(crypt, "")
+    module = zone.library("/usr/lib/security/a.so.1")
+    assert zone.closed(MAIN, pam=["su"]).warnings == ()
+    for place in (zone.root / pam[1:], zone.root / crypt[1:], module):
+        place.chmod(mode)
+        os.chown(place, uid, 0)
+    assert sorted(zone.closed(MAIN, pam=["su"]).warnings) == [
+        f"{path}: is refused at every login: it must be root's, and nobody else's to write"
+        for path in (pam, crypt, "/usr/lib/security/a.so.1")
+    ]
 
 
 def test_without_a_configuration_that_is_missing(zone: SunRoot) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
 from partialroot.closure.linker import kinds
-from partialroot.closure.linker.common import Loading
+from partialroot.closure.linker.common import SET_ID, Loading
 from partialroot.closure.linker.ports import port
 
 if TYPE_CHECKING:  # only the kinds that a source has are imported
@@ -56,10 +56,13 @@ class Linkers:
         """Return the names of a program's linker that the zone shall have.
 
         On illumos that is what the kernel looks up instead, and the name in the program too where it is
-        there, for debuggers and the like that use it.
+        there, for debuggers and the like that use it. It expands nothing where it is set-id (elf.c).
         """
         if elf.interpreter is None or not kinds.is_sunos(elf.interpreter, elf):
             return () if elf.interpreter is None else (elf.interpreter,)
+        if "$ORIGIN" in elf.interpreter and found.node.mode & SET_ID:
+            self._files.troubles[found.real] = "is not run: it is set-id, and names its linker by $ORIGIN"
+            return (elf.interpreter,)
         name = elf.interpreter.replace("$ORIGIN", found.real.parent)
         names = dict.fromkeys(one for one in (kinds.kernel_name(name), name) if self._files.find(one))
         return tuple(names) or (name,)

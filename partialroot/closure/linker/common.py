@@ -6,6 +6,9 @@ from partialroot.closure import ldcache
 from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
 
+SET_ID = 0o6000
+"""The modes of programs that do not trust who runs them."""
+
 
 class Library(NamedTuple):
     """A file that can be linked.

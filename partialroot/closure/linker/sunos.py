@@ -96,14 +96,16 @@ class Sunos:
                     yield Element(one.rstrip("/") or "/", "$ORIGIN" in text)
 
     def expand(self, text: str, origin: str) -> tuple[str, ...]:
-        """Replace tokens: $ISALIST makes several texts of one, the best first."""
+        """Replace tokens (paths.c, expand): $ISALIST makes several texts of one, the best first."""
         if "$" not in text:
+            return (text,)
+        if text.count("$ISALIST") > 1:  # then nothing is replaced
             return (text,)
         values = _VALUES | {"ORIGIN": origin}
         one = _TOKEN.sub(lambda match: values[match[1]], text)
         if "$ISALIST" not in one:
             return (one,)
-        return tuple(one.replace("$ISALIST", isa, 1) for isa in ISALIST)
+        return tuple(one.replace("$ISALIST", isa) for isa in ISALIST)
 
     def bound_at_start(self, library: Library) -> frozenset[str]:
         """Return the names of an object's lazy needs that are loaded as soon as it is itself."""

@@ -10,11 +10,10 @@ from collections.abc import Set as AbstractSet
 
 from partialroot.closure import openers
 from partialroot.closure.elf import Need
-from partialroot.closure.linker.common import Absent, Choice, Edge, Library
+from partialroot.closure.linker.common import SET_ID, Absent, Choice, Edge, Library
 from partialroot.closure.linker.sunos import Sunos
 from partialroot.paths import RootPath
 
-_SET_ID = 0o6000
 _OPENED = {"nss_dns.so.1": "libresolv.so.2"}  # nsswitch/dns/common/dns_mt.c
 _DIGESTS = "libmd.so.1"
 
@@ -34,6 +33,7 @@ class SunosMap:
         self._linker = linker
         self._lean = lean
         self._secure = False
+        self._trusted = {*linker.secure}
         self._known: dict[tuple[int, int], Library] = {}
         self._hard: deque[Library] = deque()
         self._soft: deque[Library] = deque()
@@ -48,7 +48,7 @@ class SunosMap:
         interpreter = self._linker.interpreter
         if interpreter is not None and interpreter.real == library.found.real:
             return
-        self._secure = bool(library.found.node.mode & _SET_ID)
+        self._secure = bool(library.found.node.mode & SET_ID)
         self._add(library, soft=False, now=self._linker.bind_now)
         if library.elf.interpreter is not None and not self._secure:
             for name in self._linker.preload:
@@ -148,33 +148,48 @@ class SunosMap:
 
     def _choose(self, text: str, caller: Library) -> Choice:
         """Return the first that is there of what a name with tokens stands for."""
-        linker, choice = self._linker, Choice(None)
-        for name in linker.expand(text, caller.found.real.parent):
-            if "/" in name:
-                choice = linker.open(name)
-            else:
-                choice = linker.search(name, self._path(caller), caller.elf.no_default)
+        choice = Choice(None)
+        for name in self._linker.expand(text, caller.found.real.parent):
+            choice = self._open(name, "$ORIGIN" in text) if "/" in name else self._search(name, caller)
             if choice.library is not None:
                 break
         return choice
 
-    def _path(self, caller: Library) -> tuple[str, ...]:
-        """Return where the needs of an object are sought first.
+    def _search(self, name: str, caller: Library) -> Choice:
+        """Search for a bare name, along the path of the object that needs it.
 
-        In a set-id program, what moves with the object counts only if it is trusted, or used already (util.c,
-        security; paths.c, is_path_secure).
+        In a set-id program, what moves with the object counts only if it is trusted (util.c, security), or a
+        need was found there (analyze.c, load_file; paths.c, is_path_secure): where that matters it is told.
         """
-        if caller.elf.last_path is None:
-            return ()
-        elements = self._linker.elements(caller.elf.last_path, caller.found.real.parent)
-        if not self._secure:
-            return tuple(one.directory for one in elements)
-        trusted = {*self._linker.secure, *(str(one.found.real.parent) for one in self._known.values())}
-        return tuple(one.directory for one in elements if not one.moves or one.directory in trusted)
+        linker, path, no_default = self._linker, caller.elf.last_path, caller.elf.no_default
+        elements = [] if path is None else list(linker.elements(path, caller.found.real.parent))
+        usual = linker.search(name, tuple(one.directory for one in elements), no_default)
+        if not self._secure or usual.library is None:
+            return usual
+        counting = (one.directory for one in elements if not one.moves or one.directory in self._trusted)
+        choice = linker.search(name, tuple(counting), no_default)
+        if choice.library is None or choice.library.found.real != usual.library.found.real:
+            self._tell_distrusted(usual.library)
+        return choice
+
+    def _open(self, path: str, moves: bool) -> Choice:
+        """Take a need that is named by its path, by the same rule for what ``moves`` with the object."""
+        choice = self._linker.open(path)
+        directory = path.rpartition("/")[0]
+        if choice.library is None or not (self._secure and moves) or directory in self._trusted:
+            return choice
+        self._tell_distrusted(choice.library)
+        return Choice(None)
+
+    def _tell_distrusted(self, library: Library) -> None:
+        self._linker.files.troubles[library.found.real] = (
+            "is not taken by a set-id program, which trusts no $ORIGIN"
+        )
 
     def _take(self, choice: Choice, rule: str, origin: str, soft: bool, now: bool) -> None:
         for library in () if choice.library is None else (choice.library, *choice.variants):
             known = self._add(library, soft, now)
+            self._trusted |= {library.found.name.rpartition("/")[0], str(library.found.real.parent)}
             other = known.found.real != library.found.real
             self.edges.append(Edge(rule, origin, library, other or library is not choice.library))
 
