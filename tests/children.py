@@ -139,3 +139,25 @@ def _unshare(flags: int) -> None:
 def _check(failed: int) -> None:
     if failed:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+class Meeting:
+    """Where this process and one that it forks wait for each other, once."""
+
+    def __init__(self) -> None:
+        self._first = os.getpid()
+        self._pipes = [os.pipe(), os.pipe()]
+        self._met = False
+
+    def __call__(self) -> None:
+        """Return when the other process has called it, too."""
+        if not self._met:
+            self._met = True
+            own, other = self._pipes if os.getpid() == self._first else reversed(self._pipes)
+            os.write(own[1], b"x")
+            os.read(other[0], 1)
+
+    def close(self) -> None:
+        """Give its descriptors back."""
+        for descriptor in (one for pipe in self._pipes for one in pipe):
+            os.close(descriptor)

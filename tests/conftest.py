@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import globalzone
 import pytest
+from children import Meeting
 from hypothesis import HealthCheck, settings
 from needs import lack, report, require
 from sources import small_source
@@ -85,6 +86,14 @@ def pytest_make_collect_report(
     if collector.config.getoption("strict_needs") and report.skipped:
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture
+def meet() -> Iterator[Meeting]:
+    """Where the test's process and one that it forks wait for each other."""
+    meeting = Meeting()
+    yield meeting
+    meeting.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,7 +29,7 @@ files    = ["/etc/passwd", "/etc/hosts"]
 secrets  = ["/etc/shadow"]
 """
 SECRET = "/etc/inet/secret/ike.preshared"
-READ_AS_TEXT = ("/etc/passwd", "/etc/group", "/etc/security/crypt.conf", "/usr/lib/brand/")
+READ_AS_TEXT = ("/etc/passwd", "/etc/group", "/etc/security/crypt.conf", "/etc/crypto/", "/usr/lib/brand/")
 Known = tuple[Selection, Mapping[RootPath, Content]]
 
 

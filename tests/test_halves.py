@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from children import children
+from children import Meeting, children
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from killing import Point, begin, run
@@ -43,11 +44,33 @@ def test_results_are_in_the_order_of_the_items(items: list[int]) -> None:
     assert halved(squares, items) == squares(items)
 
 
-def test_each_process_does_half() -> None:
-    pids = halved(lambda items: [os.getpid()] * len(items), range(10))
-    assert pids[::2] == [os.getpid()] * 5
-    assert len(set(pids[1::2])) == 1
-    assert pids[1] != os.getpid()
+def test_both_take_part(meet: Meeting) -> None:
+    def work(items: Sequence[int]) -> list[int]:
+        meet()
+        return [os.getpid()] * len(items)
+
+    pids = halved(work, range(1000))
+    assert len(set(pids)) == 2
+    assert os.getpid() in pids
+
+
+def test_who_is_slow_gets_less(meet: Meeting) -> None:
+    """The second waits in its first part until the first has done all others."""
+    waiting, done = os.pipe()
+
+    def work(items: Sequence[int]) -> list[int]:
+        meet()
+        if os.getpid() == HERE:
+            os.write(done, b"x")
+        else:
+            for _ in range(9):
+                if select.select([waiting], [], [], 10)[0]:
+                    os.read(waiting, 1)
+        return [os.getpid()] * len(items)
+
+    assert halved(work, range(10)).count(os.getpid()) == 9
+    os.close(waiting)
+    os.close(done)
 
 
 def test_more_than_a_pipe_holds() -> None:
@@ -60,16 +83,20 @@ def raising(items: Sequence[int]) -> list[int]:
     return list(items)
 
 
-@pytest.mark.parametrize("items", [[7, 1, 2], [1, 7, 2]], ids=["ours", "theirs"])
-def test_an_error_is_the_one_of_the_work(items: list[int]) -> None:
+@pytest.mark.parametrize("count", [8, 1000])
+def test_an_error_is_the_one_of_the_work(count: int) -> None:
     with pytest.raises(SourceError, match="seven"):
-        halved(raising, items)
+        halved(raising, range(count))
 
 
-def only_there(action: Callable[[], object]) -> Callable[[Sequence[int]], list[object]]:
-    """Return work that does something in the second process alone."""
-    here = os.getpid()
-    return lambda items: [action() if os.getpid() != here else one for one in items]
+def only_there(action: Callable[[], object], meet: Meeting) -> Callable[[Sequence[int]], list[object]]:
+    """Return work that does something in the second process alone, which gets to do some."""
+
+    def work(items: Sequence[int]) -> list[object]:
+        meet()
+        return [action() if os.getpid() != HERE else one for one in items]
+
+    return work
 
 
 @pytest.mark.parametrize(
@@ -81,8 +108,8 @@ def only_there(action: Callable[[], object]) -> Callable[[Sequence[int]], list[o
         pytest.param(object, id="nothing that marshal knows"),
     ],
 )
-def test_what_goes_wrong_there_is_done_here(action: Callable[[], object]) -> None:
-    assert halved(only_there(action), range(9)) == list(range(9))
+def test_what_goes_wrong_there_is_done_here(action: Callable[[], object], meet: Meeting) -> None:
+    assert halved(only_there(action, meet), range(9)) == list(range(9))
 
 
 def test_interrupted() -> None:
@@ -118,16 +145,19 @@ def test_an_orphan_begins_nothing_more(tmp_path: Path) -> None:
             for one in items:
                 (tmp_path / f"{os.getpid() == first}{one}").touch()
                 if os.getpid() == first:
+                    os.read(begun, 1)
                     os.kill(first, signal.SIGKILL)
+                os.write(tell, b"x")
                 gone(first)
             return list(items)
 
+        begun, tell = os.pipe()
         halved(work, range(10))
     os.close(inherited)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert os.read(alive, 1) == b""  # the second has ended, too
     os.close(alive)
-    assert {path.name for path in tmp_path.iterdir()} <= {"True0", "False1"}
+    assert sorted(path.name[:-1] for path in tmp_path.iterdir()) == ["False", "True"]
 
 
 @needs("root", "mount")

@@ -1,4 +1,4 @@
-"""What was chosen in bulk is opened once for all that will be asked of it, most of it in a second process.
+"""What was chosen in bulk is opened once for all that will be asked of it, with a second process.
 
 Otherwise each of ten thousands of files is opened up to three times: to see what it needs to run, whether it
 may leave the source, and to measure it. Each of these stages does without, too: this only saves time.
@@ -15,9 +15,6 @@ from partialroot.paths import RootPath
 from partialroot.plan.draft import Draft, Verdict
 from partialroot.plan.vet import judge, why_by_place
 from partialroot.source import content, halves
-
-_CLOSED = 6
-"""The closure of one file takes as long as to read so many; beside it, the second process reads alone."""
 
 _File = tuple[RootPath, Node]
 # What the stages want to know of a file: a verdict, the fields of its content, what it needs to run.
@@ -55,15 +52,14 @@ def read_ahead(draft: Draft, tops: tuple[RootPath, ...]) -> Iterator[None]:
         _keep(draft, files, some(files))
         yield
     else:
-        runnable = [file for file in files if is_runnable(*file)]
-        data = [file for file in files if not is_runnable(*file)]
+        runnable: list[_File] = []
+        data: list[_File] = []
+        for file in files:
+            (runnable if is_runnable(*file) else data).append(file)
         _keep(draft, runnable, halves.halved(some, runnable))
-        many = max(0, len(data) - _CLOSED * len(runnable)) // 2
-        ours, theirs = data[:many], data[many:]
-        with halves.meanwhile(some, theirs) as answers:
+        with halves.meanwhile(some, data) as answers:
             yield
-            _keep(draft, ours, some(ours))
-            _keep(draft, theirs, answers())
+            _keep(draft, data, answers())
 
 
 def _keep(draft: Draft, files: Sequence[_File], answers: Sequence[_Answers | None]) -> None:

@@ -38,8 +38,8 @@ def _line(entry: Entry, content: Content | None) -> bytes:
     size = entry.size if entry.type is FileType.FILE else 0
     mode = f"{entry.type} {entry.mode:04o} {entry.uid} {entry.gid} {size}"
     text = f"{entry.path}\0{mode}\0{entry.target or ''}\0{content.sha256 if content else ''}\0"
-    xattrs = content.xattrs if content else ()
-    return os.fsencode(text) + b" ".join(map(_xattr, xattrs)) + b"\n"
+    xattrs = b" ".join(map(_xattr, content.xattrs)) if content and content.xattrs else b""
+    return os.fsencode(text) + xattrs + b"\n"
 
 
 def _xattr(named: tuple[str, bytes]) -> bytes:

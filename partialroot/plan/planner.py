@@ -231,6 +231,8 @@ def content_of(entry: Entry) -> Content:
 def _lost_links(actions: Iterable[Action], facts: HostFacts) -> Iterator[str]:
     """Say what is brought into the image in another way than by links, because this host cannot link it."""
     reasons = tuple(filter(None, facts.links.values()))
+    if not reasons:
+        return
     sizes: dict[tuple[Method, str], list[int]] = {}
     for action in actions:
         instead = action.entry.layer is Layer.SHARED and action.method in (Method.CLONE, Method.COPY)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import takewhile
 
 from partialroot.globs import alternatives, is_glob, matcher
@@ -35,8 +36,13 @@ def shared_tops(platform: str, lstat: Callable[[RootPath], Node | None]) -> tupl
 
 def layer_of(path: RootPath, tops: tuple[RootPath, ...]) -> Layer:
     """Return the layer that holds ``path``."""
-    shared = path.startswith(tops) and any(map(path.is_below, tops))
-    return Layer.SHARED if shared else Layer.PRIVATE
+    return Layer.SHARED if path.startswith(_inside(tops)) or path in tops else Layer.PRIVATE
+
+
+@cache
+def _inside(tops: tuple[RootPath, ...]) -> tuple[str, ...]:
+    """Return how the paths below some directories begin."""
+    return tuple(f"{top}/" for top in tops)
 
 
 def private_home(path: RootPath) -> RootPath:

@@ -38,24 +38,23 @@ def measure(tree: Tree, nodes: Iterable[tuple[RootPath, Node]]) -> dict[RootPath
     that is no longer what lstat(2) said, or changes while it is read. Every inode is read once, and none
     whose content ``tree`` recalls.
     """
-    files = list(nodes)
-    known: dict[tuple[int, int], Content | None] = {}
-    unknown: list[tuple[RootPath, Node]] = []
-    for path, node in files:
-        inode = node.dev, node.ino
-        if inode not in known:
-            fields = tree.recall(node, KIND)
-            known[inode] = Content(*fields) if fields else None
-            if fields is None:
-                unknown.append((path, node))
-    for (path, node), fields in zip(unknown, _measure_all(tree, unknown), strict=True):
+    contents: dict[RootPath, Content] = {}
+    unknown: dict[tuple[int, int], list[tuple[RootPath, Node]]] = {}
+    for path, node in nodes:
+        fields = tree.recall(node, KIND)
+        if fields is None:
+            unknown.setdefault((node.dev, node.ino), []).append((path, node))
+        else:
+            contents[path] = Content(*fields)
+    firsts = [twins[0] for twins in unknown.values()]
+    for twins, fields in zip(unknown.values(), _measure_all(tree, firsts), strict=True):
+        path, node = twins[0]
         if fields is None:
             tree.unreadable.add(path)
         else:
             tree.memory.put_of(node, KIND, fields)
-            known[node.dev, node.ino] = Content(*fields)
-    found = ((path, known[node.dev, node.ino]) for path, node in files)
-    return {path: content for path, content in found if content is not None}
+            contents.update(dict.fromkeys((path for path, _ in twins), Content(*fields)))
+    return contents
 
 
 def _measure_all(tree: Tree, files: Sequence[tuple[RootPath, Node]]) -> list[Fields | None]:

@@ -1,4 +1,4 @@
-"""Work on many small things, half of it in a second process: threads would wait for each other in Python."""
+"""Work on many small things with a second process: threads would wait for each other in Python."""
 
 import marshal
 import os
@@ -6,9 +6,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
+
+_MOST_PARTS = 256  # whose numbers are a byte each: both processes may read them from one pipe
 
 
 def is_useful() -> bool:
@@ -21,50 +24,63 @@ def is_useful() -> bool:
 
 
 def halved(work: Callable[[Sequence[T]], list[Any]], items: Sequence[T]) -> list[Any]:
-    """Return what ``work`` makes of the items, in their order: values that marshal knows.
-
-    Every second item is for a forked process (see :func:`meanwhile`); all errors are those of ``work``.
-    """
-    results: list[Any] = [None] * len(items)
-    with meanwhile(work, items[1::2]) as theirs:
-        results[::2] = work(items[::2])
-        results[1::2] = theirs()
-    return results
+    """Return what ``work`` makes of the items, in their order (see :func:`meanwhile`)."""
+    with meanwhile(work, items) as results:
+        return results()
 
 
 @contextmanager
 def meanwhile(
     work: Callable[[Sequence[T]], list[Any]], items: Sequence[T]
 ) -> Iterator[Callable[[], list[Any]]]:
-    """Let a forked process work on the items; yield what waits for it and returns its results.
+    """Let a forked process begin with the items; yield what takes part in that and returns all results.
 
-    Its changes are lost but for those, values that marshal knows. If something goes wrong there, all is done
-    again here. It is ended with the context, whether it was waited for or not; where this process is killed,
+    Both take the next few until none are left. Of what happens there only the results come here, values that
+    marshal knows; if something goes wrong there, its part is done again here: all errors are those of
+    ``work``. It is ended with the context, whether it was waited for or not; where this process is killed,
     before it begins with the next item.
     """
+    size = max(1, -(-len(items) // _MOST_PARTS))
+    parts = [items[at : at + size] for at in range(0, len(items), size)]
+    queue, filling = os.pipe()
+    os.write(filling, bytes(range(len(parts))))
+    os.close(filling)
     reading, writing = os.pipe()
-    wanted = _Wanted(items, os.getpid())
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _answer(writing, work, wanted)
+        _answer(writing, lambda: _take(queue, lambda part: work(_Wanted(part, parent)), parts))
     os.close(writing)
     runs = True
 
     def results() -> list[Any]:
         nonlocal runs
+        done = _take(queue, work, parts)
         answer = pipe.read()
         _, status = os.waitpid(child, 0)
         runs = False
-        done: list[Any] = work(items) if status or not answer else marshal.loads(answer)  # noqa: S302 - ours
-        return done
+        if not status and answer:
+            done.update(marshal.loads(answer))  # noqa: S302 - ours
+        found = (done[number] if number in done else work(part) for number, part in enumerate(parts))
+        return list(chain.from_iterable(found))
 
-    with open(reading, "rb") as pipe:
+    with open(reading, "rb") as pipe, open(queue, "rb"):
         try:
             yield results
         finally:
             if runs:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
+
+
+def _take(
+    queue: int, work: Callable[[Sequence[T]], list[Any]], parts: Sequence[Sequence[T]]
+) -> dict[int, list[Any]]:
+    """Work on parts whose numbers come out of a pipe; return the results by these numbers."""
+    done = {}
+    while number := os.read(queue, 1):
+        done[number[0]] = work(parts[number[0]])
+    return done
 
 
 class _Wanted(list[T]):
@@ -81,12 +97,12 @@ class _Wanted(list[T]):
             yield one
 
 
-def _answer(writing: int, work: Callable[[Sequence[T]], list[Any]], items: Sequence[T]) -> NoReturn:
-    """Write the results and end, without whatever else a process does at its end."""
+def _answer(writing: int, answer: Callable[[], Any]) -> NoReturn:
+    """Write the answer and end, without whatever else a process does at its end."""
     status = 1
     try:
         with open(writing, "wb") as pipe:
-            pipe.write(marshal.dumps(work(items)))
+            pipe.write(marshal.dumps(answer()))
         status = 0
     finally:
         os._exit(status)

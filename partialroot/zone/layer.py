@@ -117,16 +117,18 @@ class LayerBuilder:
     # --- links to the source --------------------------------------------------------------------
 
     def _link_all(self, links: Sequence[Action]) -> None:
-        """Make all links to files of the source, half of them in a second process where there are many.
+        """Make all links to files of the source, with a second process where there are many.
 
         The kernel works on one directory for one process at a time: each is given whole to one of them.
         """
         groups = [list(group) for _, group in groupby(links, _directory)]
         if len(links) > _MANY_LINKS and halves.is_useful():
-            halves.halved(self._link_groups, groups)
+            with halves.meanwhile(self._link_groups, groups) as linked:
+                self.records += map(link_record, links)
+                linked()
         else:
             self._link_groups(groups)
-        self.records += map(link_record, links)
+            self.records += map(link_record, links)
 
     def _link_groups(self, groups: Sequence[Sequence[Action]]) -> list[None]:
         for group in groups:
