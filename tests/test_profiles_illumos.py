@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import globalzone
+import ips_database
 import mvi_checkout
 import pytest
 import zone_data
@@ -320,6 +321,37 @@ def test_no_version_at_all_is_missing(global_zone: Path) -> None:
     tree.hidden = frozenset({RootPath("/opt/tribblix")})
     found = select(profile, ("nginx",), tree, open_packages(tree), PLATFORM)
     assert [one.needed_by for one in found.missing if one.severity == "error"] == ["nginx.toml:46"]
+
+
+@needs("root")  # it edits a file that only root may write
+def test_without_its_pam_conf_there_is_no_zone_to_log_in_to(tmp_path: Path) -> None:
+    """IPS keeps no copies of edited files, but for what an upgrade puts beside (pkg(7), renamenew)."""
+    zone = globalzone.build(tmp_path / "zone")
+    (tmp_path / "my.toml").write_text('uses = ["base"]\nprograms = ["su"]\nmodules = { pam = ["su"] }\n')
+    shutil.copy(zone / "etc/pam.conf", tmp_path / "shipped")
+    ips_database.write(zone)
+    (zone / "var/sadm/install/contents").unlink()
+
+    def selection() -> Selection:
+        tree, profile = Tree(zone), Library([tmp_path], "illumos").compose(["my"], {})
+        return select(profile, ("my",), tree, open_packages(tree), PLATFORM)
+
+    def errors() -> list[str]:
+        return [one.name for one in selection().missing if one.severity == "error"]
+
+    assert errors() == []
+    with (zone / "etc/pam.conf").open("a") as file:
+        file.write("su auth required pam_roles.so.1\n")
+    remedy = "name it in files to copy it, or give its content in [text]"
+    assert errors() == [f"/etc/pam.conf (it is not as its package installed it; {remedy})"]
+    shutil.copy(tmp_path / "shipped", zone / "etc/pam.conf.new")
+    assert errors() == []
+    found = {str(entry.path): entry for entry in selection().entries}
+    assert found["/etc/pam.conf"].source == "/etc/pam.conf.new"
+    assert "/etc/pam.conf.new" not in found
+    with (zone / "etc/pam.conf.new").open("a") as file:
+        file.write("# edited, too\n")
+    assert len(errors()) == 1
 
 
 def test_smf_needs_the_seed_of_a_zone(tmp_path: Path) -> None:

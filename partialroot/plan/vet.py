@@ -14,6 +14,7 @@ from partialroot.source.secrets import is_closed, key_reason, secret_reason
 from partialroot.source.tree import Tree
 
 _HEAD = 4096
+_STACKS = ("/etc/pam.conf", "/etc/pam.d/")  # without one of these nobody can log in (pam.conf(5))
 _KEY_SUFFIXES = (".pem", ".key")
 
 
@@ -115,13 +116,17 @@ def _is_opened(path: RootPath, shared: bool) -> bool:
 
 
 def _ship_or_drop(draft: Draft, path: RootPath, why: str, remedy: str) -> None:
-    """Take a file as it was shipped, if the source kept that; else leave it out."""
+    """Take a file as it was shipped, if the source kept that; else leave it out: a lack where it is used."""
     shipped = _kept(draft, path)
     if shipped is not None:
         draft.instead[path] = shipped
         draft.warnings.append(f"{path} is taken as it was shipped: {why}")
-    else:
-        draft.drop(path, f"{path} is left out: {why}; {remedy}")
+        return
+    if path.startswith(_STACKS):
+        for rule, origin in draft.reasons[path]:
+            if rule == "pam":
+                draft.miss(f"{path} ({why}; {remedy})", origin)
+    draft.drop(path, f"{path} is left out: {why}; {remedy}")
 
 
 def _kept(draft: Draft, path: RootPath) -> RootPath | None:

@@ -4,6 +4,7 @@ The catalog of the installed packages says which there are, the manifest of each
 them may lie manifests of packages that are only known.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from partialroot.errors import PartialRootError, SourceError
+from partialroot.nodes import FileType
 from partialroot.paths import RootPath
 from partialroot.source.packages.actions import COMMAND, INSTALLING, ZONE, Action, contents, manifest
 from partialroot.source.packages.base import IPS_CATALOG as INSTALLED
@@ -114,6 +116,15 @@ class Ips(NoPackages):
             if one.digest and _DIGEST.fullmatch(one.digest):
                 return Recorded("sha1", one.digest, one.size)
         return None
+
+    def pristine_copy(self, path: RootPath) -> RootPath | None:
+        """Return what pkg(1) put beside an edited file when it upgraded that (pkg(7), ``renamenew``)."""
+        recorded, beside = self.recorded(path), RootPath(f"{path}.new")
+        node = self._tree.lstat(beside)
+        if recorded is None or node is None or node.type is not FileType.FILE:
+            return None
+        digest = hashlib.sha1(self._tree.read(beside, _LIMIT), usedforsecurity=False).hexdigest()
+        return beside if digest == recorded.digest else None
 
     def global_only(self, path: RootPath) -> bool:
         """Return whether ``path`` is the kernel's, or marked as a global zone's by all who install it."""
