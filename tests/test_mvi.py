@@ -19,7 +19,7 @@ from partialroot.nodes import FileType, Item
 from partialroot.paths import RootPath
 from partialroot.pipeline.fixing import fix
 from partialroot.plan.fragments import content, rc_script, with_fragments
-from partialroot.plan.literal import literal
+from partialroot.plan.literal import UNWANTED, UNWANTED_EMPTY, literal
 from partialroot.plan.policy import shared_tops
 from partialroot.profiles.library import Library
 from partialroot.source.packages import Packages
@@ -138,6 +138,15 @@ def on_disk(zone: Path) -> list[str]:
     shared = {line.split(" ")[0] for line in image}
     private = [line for line in dumped(zone / "root") if line.split(" ")[0] not in shared]
     return sorted([*private, *image], key=lambda line: line.split(" ")[0])
+
+
+def test_what_a_zone_can_do_without_is_what_zmvix_removes() -> None:
+    """Most of it is in none of the packages that the compositions above install."""
+    words = [line.split() for line in zmvix.GONE.strip().split("\n")]
+    removed = {f"/{path}" for how, *paths in words if how != "rmdir" for path in paths}
+    emptied = {f"/{path}" for how, *paths in words if how == "rmdir" for path in paths}
+    assert set(UNWANTED.split()) == removed
+    assert set(UNWANTED_EMPTY.split()) == emptied
 
 
 def errors(selection: Selection) -> list[tuple[str, str]]:
@@ -313,6 +322,22 @@ def test_toml_wins_over_a_fragment_of_its_name(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('summary = "mine"\n')
     (tmp_path / "mine.files").write_text("usr/bin/ls\n")
     assert Library([tmp_path], "illumos").find("mine").summary == "mine"
+
+
+@needs("ksh", "userns")
+def test_a_database_that_may_be_cut_off_is_told_once(source: Source, tmp_path: Path) -> None:
+    zone = globalzone.build(tmp_path / "zone")
+    contents = zone / "var/sadm/install/contents"
+    contents.write_text("".join(f"{line}\n" for line in contents.read_text().split("\n")[:-2]))
+    for profiles in (["zlogin"], ["whole"], ["zlogin", "whole"]):
+        words: list[str | Path] = [*profiles, "--source", zone, "--json"]
+        if "zlogin" in profiles:
+            words += ["--manifests", source.checkout]
+        document = partialroot("plan", *words).document
+        told = [one for one in document["warnings"] if "may be cut off" in one]
+        assert told == [
+            "/var/sadm/install/contents may be cut off: it does not end with the comment of pkgadd(8)"
+        ]
 
 
 @needs("root")  # it edits a file that only root may write

@@ -97,7 +97,8 @@ def test_what_is_recorded(tmp_path: Path) -> None:
     tree = small(
         tmp_path,
         "/a f none 0644 root sys 2 255 7 A\n/b e none 0644 root sys ? ? ? A\n"
-        "/c=/a l none A\n/d=../nowhere l none A\n",
+        "/c=/a l none A\n/d=../nowhere l none A\n"
+        "/sub/a f none 0644 root sys 3 255 7 A\n/sub/c=../a l none A\n/sub/d=a l none A\n",
     )
     packages = open_packages(tree)
     assert packages.recorded(RootPath("/a")) == Recorded("sysv", "00ff", 2, 7)
@@ -105,6 +106,8 @@ def test_what_is_recorded(tmp_path: Path) -> None:
     assert packages.recorded(RootPath("/c")) == Recorded("sysv", "00ff", 2, 7)
     assert packages.recorded(RootPath("/d")) is None
     assert packages.recorded(RootPath("/e")) is None
+    assert packages.recorded(RootPath("/sub/c")) == Recorded("sysv", "00ff", 2, 7)
+    assert packages.recorded(RootPath("/sub/d")) == Recorded("sysv", "00ff", 3, 7)
 
 
 def test_editable_files_have_a_pristine_copy(packages: Packages) -> None:
@@ -118,17 +121,19 @@ def test_copies_are_found_below_the_base_directory_and_by_their_full_path(tmp_pa
     tree = small(
         tmp_path,
         "/opt/b/etc/b.conf e none 0644 root sys 2 2 7 B\n/etc/c.conf e none 0644 root sys 2 2 7 B\n"
-        "/etc/link.conf e none 0644 root sys 2 2 7 B\n",
+        "/etc/link.conf e none 0644 root sys 2 2 7 B\n/etc/v.conf v none 0644 root sys 2 2 7 B\n",
         "B",
     )
     saved = "/var/sadm/pkg/B/save/pspool/B"
     put(tmp_path, "/var/sadm/pkg/B/pkginfo", 'PKG="B"\nBASEDIR="/opt/b"\n')
     put(tmp_path, f"{saved}/reloc/etc/b.conf", "")
     put(tmp_path, f"{saved}/root/etc/c.conf", "")
+    put(tmp_path, f"{saved}/root/etc/v.conf", "")
     (tmp_path / f"{saved}/root/etc/link.conf".lstrip("/")).symlink_to("nowhere")
     packages = open_packages(tree)
     assert packages.pristine_copy(RootPath("/opt/b/etc/b.conf")) == f"{saved}/reloc/etc/b.conf"
     assert packages.pristine_copy(RootPath("/etc/c.conf")) == f"{saved}/root/etc/c.conf"
+    assert packages.pristine_copy(RootPath("/etc/v.conf")) == f"{saved}/root/etc/v.conf"
     assert packages.pristine_copy(RootPath("/etc/link.conf")) is None
 
 
@@ -253,6 +258,21 @@ def test_a_database_that_was_cut_off_is_refused(tmp_path: Path, text: str) -> No
         open_packages(small(tmp_path, text)).files("A")
     assert caught.value.path == "/var/sadm/install/contents"
     assert caught.value.hint
+
+
+COMMENT = "# Last modified by pkginstall for A package\n# Mon Nov 23 13:05:21 2026\n"
+
+
+DOUBT = "/var/sadm/install/contents may be cut off: it does not end with the comment of pkgadd(8)"
+
+
+@pytest.mark.parametrize(("end", "doubts"), [(COMMENT, ()), (f"{COMMENT}\n\n", ()), ("", (DOUBT,))])
+def test_a_database_that_may_be_cut_off_is_told(tmp_path: Path, end: str, doubts: tuple[str, ...]) -> None:
+    """At the end of a line, that is: pkgadd(8), pkgrm(8) and installf(8) all end it with a comment."""
+    packages = open_packages(small(tmp_path, f"/a d none 0755 root sys A\n{end}"))
+    assert packages.doubts == ()  # nothing was read yet
+    assert packages.files("A") == ("/a",)
+    assert packages.doubts == doubts
 
 
 def test_pkginfo() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import globalzone
 
 _MADE = ("usr", "sbin", "lib", "lib/inet", "usr/lib", "usr/sbin", "usr/bin", "usr/bin/i86", "usr/bin/amd64")
-_GONE = """
+GONE = """
 -fr etc/mail etc/nwam etc/zones etc/brand etc/skel etc/svc/profile etc/tm etc/saf etc/sasl etc/zfs
 -fr etc/logadm.d
 -fr var/sadm var/svc var/mail var/spool var/preserve var/games var/saf var/opt var/cron var/idmap var/logadm
@@ -65,7 +65,7 @@ def build(root: Path, zone: Path, checkout: Path, names: Sequence[str]) -> Path:
     for name in names:
         _move(stage, root, _words(checkout / f"{name}.dirs"), _words(checkout / f"{name}.files"))
     shutil.rmtree(stage)
-    for line in _GONE.strip().split("\n"):
+    for line in GONE.strip().split("\n"):
         _remove(root, *line.split())
     (root / "dev").mkdir(mode=0o755)
     _fix(root, checkout, names)

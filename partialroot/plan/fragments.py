@@ -48,7 +48,7 @@ def with_fragments(
     selection = selection._replace(
         entries=_sorted(merged),
         missing=(*selection.missing, *missing),
-        warnings=(*selection.warnings, *found.warnings),
+        warnings=tuple(dict.fromkeys((*selection.warnings, *found.warnings, *packages.doubts))),
     )
     if any(one.severity == "error" for one in selection.missing):
         return selection

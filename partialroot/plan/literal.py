@@ -22,7 +22,7 @@ _LINKS = 40  # as many symlinks as a path may pass
 _DEV = RootPath("/dev")
 
 # What the packages bring and the zone does not get, with all below it; and empty directories.
-_UNWANTED = """
+UNWANTED = """
     /boot /dev /devices /kernel /platform /reconfigure
     /etc/brand /etc/cfgadm /etc/clri /etc/cron /etc/cron.d /etc/dacf.conf /etc/dcopy /etc/dev /etc/devlink.tab
     /etc/dfs /etc/dgroup.tab /etc/dhcp /etc/dumpdates /etc/fmthard /etc/format /etc/format.dat /etc/fs/hsfs
@@ -38,7 +38,7 @@ _UNWANTED = """
     /var/adm/aculog /var/adm/spellhist /var/cron /var/games /var/idmap /var/logadm /var/mail /var/opt
     /var/preserve /var/sadm /var/saf /var/spool /var/svc
 """
-_UNWANTED_EMPTY = """
+UNWANTED_EMPTY = """
     /export /home /mnt /opt /var/adm/exacct /var/adm/log /var/adm/streams /var/audit
 """
 
@@ -170,10 +170,10 @@ class _Builder:
     # --- clean-up -----------------------------------------------------------------------------------
 
     def _clean_up(self) -> None:
-        for unwanted in _UNWANTED.split():
+        for unwanted in UNWANTED.split():
             for path in [path for path in self._root if _is_or_is_below(path, unwanted)]:
                 del self._root[path]
-        for empty in map(RootPath, _UNWANTED_EMPTY.split()):
+        for empty in map(RootPath, UNWANTED_EMPTY.split()):
             if sum(path.is_below(empty) for path in self._root) == 1:
                 del self._root[empty]
         self._root[_DEV] = directory(_DEV, Reason("mount point", "zmvix.sh"), self._tops)

@@ -51,7 +51,7 @@ def select(
         platform=platform.name,
         entries=entries,
         missing=missing,
-        warnings=tuple(draft.warnings),
+        warnings=(*draft.warnings, *packages.doubts),
         tops=tops,
         settings=settings,
     )

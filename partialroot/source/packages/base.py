@@ -102,6 +102,11 @@ class Packages(Protocol):
         """What changes when lists of what could be installed are fetched: files, or their directory."""
         ...
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against the database being whole, as far as it was read."""
+        ...
+
     def recorded(self, path: RootPath) -> Recorded | None:
         """Return what the database recorded of the content of a packaged file."""
         ...
@@ -159,6 +164,11 @@ class NoPackages:
     @property
     def offering(self) -> tuple[RootPath, ...]:
         """There are no such lists."""
+        return ()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """There are none."""
         return ()
 
     def recorded(self, path: RootPath) -> Recorded | None:

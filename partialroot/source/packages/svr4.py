@@ -41,6 +41,7 @@ class Svr4(NoPackages):
         self._infos: dict[str, dict[str, str]] = {}
         self._searches = 0
         self._entries: dict[str, Entry] = {}
+        self._doubts: tuple[str, ...] = ()
 
     def installed(self) -> tuple[str, ...]:
         """Return the names of the packages in the database, sorted."""
@@ -113,6 +114,11 @@ class Svr4(NoPackages):
     def offering(self) -> tuple[RootPath, ...]:
         """What zap has fetched."""
         return tuple(REPOSITORIES / name for name in self._tree.names(REPOSITORIES))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Whatever changed the contents file has ended it with a comment (libinst, ocfile.c, swapcfile)."""
+        return self._doubts
 
     def recorded(self, path: RootPath) -> Recorded | None:
         """Return size, time and checksum of a packaged file; a hard link's are those of what it leads to."""
@@ -204,6 +210,8 @@ class Svr4(NoPackages):
         if (text and text[-1] != "\n") or (not found and self.installed()):
             hint = "bring it back from a backup: without it nobody knows what packages have installed"
             raise SourceError("is cut off", path=CONTENTS, hint=hint)
+        if not text.startswith("#", text.rfind("\n", 0, len(text.rstrip("\n"))) + 1):
+            self._doubts = (f"{CONTENTS} may be cut off: it does not end with the comment of pkgadd(8)",)
         if self._tree.resolve(LOG).node is not None:
             merge(found, self._text(LOG, _LIMIT), LOG)
         return found
