@@ -205,6 +205,66 @@ def test_a_clone_is_sent_whole(machine: Machine) -> None:
     assert machine.path("/export/zones/away/file").read_text() == "one"
 
 
+# --- to another pool, as docs/fleets.md has it -------------------------------------------------------
+
+SENT = f"""
+zfs snapshot -r {ZONES}/web@now
+for part in "" /ROOT /ROOT/zbe; do
+    zfs send -p {ZONES}/web$part@now | zfs receive -u tank/web$part || break
+done
+"""
+SENT_WITH_LAYERS = f"zfs snapshot -r {ZONES}@now; zfs send -R {ZONES}@now | zfs receive -u -d tank"
+PROMOTED = f"""
+zfs promote {ZONES}/web/ROOT/zbe
+zfs snapshot -r {ZONES}/web@now
+zfs send -R {ZONES}/web@now | zfs receive -u -d tank
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "zones", "origin"),
+    [
+        (SENT, "tank", "-"),
+        (SENT_WITH_LAYERS, "tank/export/zones", "tank/export/zones/partialroot-golden/"),
+        (PROMOTED, "tank/export/zones", "-"),
+    ],
+    ids=["by itself", "with what it shares", "promoted"],
+)
+def test_sent_to_another_pool(machine: Machine, way: str, zones: str, origin: str) -> None:
+    """What was received has properties of its own, whatever is inherited: attach gives it those of a root."""
+    machine.add_pool("tank")
+    machine.install_many("web", "other")
+    machine.write(f"{ZONEPATH}/root/srv/many/file 1", "mine\n", 0o640)
+    machine.zoneadm("web", "detach")
+    machine.run("sh", "-c", way)
+    machine.run("zfs", "set", "mountpoint=/tank", zones)
+    root = f"{zones}/web/ROOT/zbe"
+    machine.zonecfg("web", "set zonepath=/tank/web")
+    machine.zoneadm("web", "attach")
+    assert machine.datasets(root, "mountpoint", "canmount", "zoned")[0] == [root, "legacy", "noauto", "on"]
+    assert machine.datasets(root, "origin")[0][1].startswith(origin)
+    machine.change("/srv/many/file 2", "changed\n")
+    assert "was brought up to date" in machine.zoneadm("web", "boot").err
+    said = machine.run("zlogin", "-S", "web", "cat '/srv/many/file 1' '/srv/many/file 2'").out
+    assert said == "mine\nchanged\n"
+    machine.zoneadm("web", "halt")
+    for verb in ("verify", "audit", "status"):
+        machine.partialroot(verb, "/tank/web")
+    machine.zoneadm("web", "uninstall", "-F")
+    assert root not in [row[0] for row in machine.datasets("tank")]
+    machine.zoneadm("other", "boot")
+    assert machine.run("zlogin", "-S", "other", "cat '/srv/many/file 1'").out == "1\n"
+
+
+def test_a_clone_alone_has_no_origin_there(machine: Machine) -> None:
+    machine.add_pool("tank")
+    machine.install_many("web")
+    machine.run("zfs", "snapshot", "-r", f"{ZONES}/web@now")
+    said = machine.run("sh", "-c", f"zfs send -R {ZONES}/web@now | zfs receive -u -d tank", code=1).err
+    assert "local origin for clone" in said and "does not exist" in said
+    assert machine.datasets("tank")[-1][0] == "tank/export/zones/web/ROOT@now"
+
+
 def datasets(zone: str) -> Datasets:
     """Return the datasets of a zone, inside the machine."""
     return Datasets(Path(f"/export/zones/{zone}"))

@@ -157,7 +157,6 @@ def test_zfs_is_asked_by_absolute_path_and_plainly() -> None:
     zfs.create("a/b", {"canmount": "noauto", "x:y": "on"})
     zfs.clone("a@s", "a/c", {"x:y": "on"})
     zfs.set("a", {"one": "1", "two": "2"})
-    zfs.inherit("a", "one")
     zfs.destroy("a@s")
     zfs.destroy("a/b", recursive=True)
     assert [line.removeprefix("/usr/sbin/zfs ") for line in asked.lines] == [
@@ -166,7 +165,6 @@ def test_zfs_is_asked_by_absolute_path_and_plainly() -> None:
         "clone -o x:y=on a@s a/c",
         "set one=1 a",
         "set two=2 a",
-        "inherit one a",
         "destroy a@s",
         "destroy -r a/b",
     ]

@@ -195,10 +195,7 @@ class Machine:
     def make_pool(self) -> None:
         """Make a pool ``rpool`` with one boot environment, ``be1``, mounted at /be1, and /export/zones."""
         self._start_daemon()
-        pool = self.path("/run/pool")
-        with pool.open("wb") as file:
-            file.truncate(256 << 20)
-        self.run("/usr/sbin/zpool", "create", "-m", "none", "rpool", "/run/pool")
+        self.add_pool("rpool")
         self.run("/usr/sbin/zfs", "create", "-o", "mountpoint=legacy", "rpool/ROOT")
         self.run("/usr/sbin/zfs", "create", "-o", "mountpoint=/export", "rpool/export")
         self.run("/usr/sbin/zfs", "create", "rpool/export/zones")
@@ -206,6 +203,12 @@ class Machine:
         self.run("/usr/sbin/zfs", "set", "org.opensolaris.libbe:uuid=uuid-be1", "rpool/ROOT/be1")
         self.write("/usr/sbin/beadm", BEADM, 0o755)
         self.boot_environment("be1")
+
+    def add_pool(self, name: str) -> None:
+        """Make a pool that is mounted nowhere."""
+        with self.path(f"/run/{name}").open("wb") as file:
+            file.truncate(256 << 20)
+        self.run("/usr/sbin/zpool", "create", "-m", "none", name, f"/run/{name}")
 
     def boot_environment(self, name: str) -> None:
         """Let a boot environment be the one that runs, as after a reboot: mounted at /be, no zones up."""

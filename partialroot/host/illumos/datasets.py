@@ -97,7 +97,7 @@ class Datasets:
         found = [one for one in self.roots_here() if one.active]
         if len(found) > 1:
             names = ", ".join(one.name for one in found)
-            raise ConflictError("several datasets are active", path=names, hint=f"zfs inherit {ACTIVE} one")
+            raise ConflictError("several datasets are active", path=names, hint=f"zfs set {ACTIVE}=off one")
         return found[0] if found else None
 
     def mounted(self) -> str | None:
@@ -226,10 +226,16 @@ class Datasets:
         if not self._zfs.exists(container):
             self._zfs.create(container, _CONTAINER)
         elif self._zfs.below(container, *_CONTAINER)[0].properties != tuple(_CONTAINER.values()):
-            # It came from elsewhere. The mount point of what is zoned cannot be set.
-            self._zfs.set(container, {"zoned": "off"})
-            self._zfs.set(container, _CONTAINER)
+            self._make_zoned(container)
         return container
+
+    def _make_zoned(self, name: str) -> None:
+        """Give a dataset that came from elsewhere the properties of a container.
+
+        What was received with it may win over what it inherits, and of what is zoned no mount point can be set.
+        """
+        self._zfs.set(name, {"zoned": "off"})
+        self._zfs.set(name, _CONTAINER)
 
     # --- moving to and from other systems -----------------------------------------------------------
 
@@ -264,11 +270,11 @@ class Datasets:
             return name
         for other in roots.values():
             if other.name != name and other.active and other.boot_environment == uuid:
-                self._zfs.inherit(other.name, ACTIVE)
+                self._zfs.set(other.name, {ACTIVE: "off"})
         self.unmount()
         self._make_container()
-        self._zfs.set(name, {"zoned": "off", **_marks(uuid)})
-        self._zfs.inherit(name, "mountpoint", "zoned")
+        self._make_zoned(name)
+        self._zfs.set(name, _marks(uuid))
         self._mount(name)
         return name
 

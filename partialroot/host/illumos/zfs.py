@@ -73,11 +73,6 @@ class Zfs:
         for key, value in properties.items():
             self._run(ZFS, "set", f"{key}={value}", name)
 
-    def inherit(self, name: str, *properties: str) -> None:
-        """Take properties back."""
-        for one in properties:
-            self._run(ZFS, "inherit", one, name)
-
     def destroy(self, name: str, *, recursive: bool = False) -> None:
         """Destroy a dataset or a snapshot; with ``recursive`` also what is below it, and snapshots."""
         self._run(ZFS, "destroy", *(["-r"] if recursive else []), name)
