@@ -232,7 +232,7 @@ class Datasets:
     def _make_zoned(self, name: str) -> None:
         """Give a dataset that came from elsewhere the properties of a container.
 
-        What was received with it may win over what it inherits, and of what is zoned no mount point can be set.
+        What was received with it may win over what it inherits; of what is zoned no mount point can be set.
         """
         self._zfs.set(name, {"zoned": "off"})
         self._zfs.set(name, _CONTAINER)
