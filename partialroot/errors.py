@@ -72,6 +72,8 @@ class MissingError(PartialRootError):
         lines = [f"{m.name} (needed by {m.needed_by})" for m in missing]
         packages = sorted({m.package for m in missing if m.package})
         hint = f"install {', '.join(packages) or 'what is missing'}, or leave out what needs it"
+        if any(one.needed_by.partition(":")[0].endswith((".pkgs", ".dirs", ".files")) for one in missing):
+            hint += "; --keep-going leaves out what mvi's lists name and the source lacks, as zmvix.sh does"
         super().__init__("missing from the source: " + ", ".join(lines), hint=hint)
         self.missing = tuple(missing)
 

@@ -162,10 +162,31 @@ def test_what_ksh_cannot_parse_it_passes_over(tree: Tree) -> None:
     assert any("syntax error" in warning for warning in done.warnings)
 
 
-@pytest.mark.parametrize("script", ["exit 0", "exit 3", "exec true"])
-def test_a_script_that_ends_the_shell_is_refused(script: str, tree: Tree) -> None:
-    with pytest.raises(ConflictError, match="ended the shell"):
-        run(tree, script, "touch etc/never")
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 0", "s1-fix.sh ended the shell, and no script after it ran: status 0"),
+        ("exit 3", "s1-fix.sh ended the shell, and no script after it ran: status 3"),
+        ("exec true", "a fix script ended the shell, and no script after it ran: status 0"),
+        (
+            "export 1X=y",
+            "s1-fix.sh ended the shell, and no script after it ran: s1-fix.sh[1]: export: 1X=y: ",
+        ),
+        ("set -e; echo why; false", "s1-fix.sh ended the shell, and no script after it ran: why"),
+    ],
+)
+def test_a_script_that_ends_the_shell_is_refused_and_named(script: str, message: str, tree: Tree) -> None:
+    """As one ends zmvix.sh, too; special built-ins do when they fail (ksh93)."""
+    with pytest.raises(ConflictError) as caught:
+        run(tree, "true", script, "touch etc/never")
+    assert caught.value.message.startswith(message)
+
+
+def test_a_directory_that_is_not_there_is_no_end(tree: Tree) -> None:
+    """The next script begins where that one left the shell, as in zmvix.sh."""
+    done = selection(tree, "cd no/such\ntouch etc/here\ncd etc", "touch there")
+    assert {"/etc/here", "/etc/there"} <= {entry.path for entry in done.entries}
+    assert any(one.startswith("fix scripts: s0-fix.sh[1]: cd: no/such") for one in done.warnings)
 
 
 def test_scripts_find_the_files_beside_them(tree: Tree, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ file's owner can. Elsewhere there is no way to confine them: they run only where
 """
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,8 @@ _SECONDS = 600
 _LINES = 20  # of what the scripts say
 _DONE = 87  # what the shell exits with after the last script: none ended it
 _NOT_CONFINED = 86
+_ENDED = "partialroot: "  # by which script: says the shell when one has ended it
+_SOURCED = r"^\S*/run\[\d+\]: \.: \S*/"  # which line of ours has sourced a script
 _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 # The names that GNU's tools have on illumos, beside its own.
@@ -157,12 +160,13 @@ class Stage:
             )
         except subprocess.TimeoutExpired:
             raise ApplyError(f"the fix scripts did not end within {_SECONDS} seconds") from None
-        said = done.stdout.decode("utf-8", "replace").splitlines()
+        said = [re.sub(_SOURCED, "", line) for line in done.stdout.decode("utf-8", "replace").splitlines()]
+        ended = said.pop().removeprefix(_ENDED) if said and said[-1].startswith(_ENDED) else "a fix script"
         last = said[-1].strip() if said else f"status {done.returncode}"
         if done.returncode == _NOT_CONFINED:
             raise ConflictError(f"the fix scripts could not be confined, and did not run: {last}")
         if done.returncode != _DONE:
-            raise ConflictError(f"a fix script ended the shell, and those after it did not run: {last}")
+            raise ConflictError(f"{ended} ended the shell, and no script after it ran: {last}")
         return tuple(said[:_LINES])
 
     def _confined(self, scripts: Path, directories: list[str]) -> list[str]:
@@ -189,11 +193,11 @@ def _driver(fragments: Sequence[Fragment], stage: str, scripts: str, work: str) 
     """
     from shlex import quote
 
-    lines = ["umask 022", f"DESTDIR={quote(stage)}"]
+    lines = ["umask 022", f"DESTDIR={quote(stage)}", f"trap 'echo \"{_ENDED}$xopt-fix.sh\"' EXIT"]
     for number, one in enumerate(fragments):
         lines += [f"xopt={quote(one.name)}", f"THOME={quote(f'{work}/tribblix{number}')}"]
         lines += ["MVI_DIR=$THOME/mvi", f". {quote(f'{scripts}/{one.name}-fix.sh')}"]
-    return "\n".join([*lines, f"exit {_DONE}", ""])
+    return "\n".join([*lines, "trap - EXIT", f"exit {_DONE}", ""])
 
 
 def _unshare() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ zmvix.sh installs the packages, sets aside all they have in /usr, /lib and /sbin
 name, and removes from the rest what a zone can do without. Here the packages are those of the source.
 """
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -12,6 +13,7 @@ from partialroot.model import Entry, Fragment, Layer
 from partialroot.nodes import FileType, Item, Node, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.entries import directory, entry_of, with_content_of
+from partialroot.plan.wishes import newest
 from partialroot.profiles.mvi import BASE
 from partialroot.source.packages import Packages, pristine
 from partialroot.source.tree import Tree
@@ -139,7 +141,8 @@ class _Builder:
         staged, place = self._tree.place(path), self._place(path)
         if staged not in self._stage:
             if staged not in self._taken and place not in self._root:
-                self._miss(path, item)
+                other = newest(one for one in self._stage if _unversioned(one) == _unversioned(staged))
+                self._miss(f"{path} (there is {other})" if other else path, item)
             return
         parent = self._root.get(place.parent)
         if parent is None or parent.type is not FileType.DIR:
@@ -177,6 +180,11 @@ class _Builder:
             if sum(path.is_below(empty) for path in self._root) == 1:
                 del self._root[empty]
         self._root[_DEV] = directory(_DEV, Reason("mount point", "zmvix.sh"), self._tops)
+
+
+def _unversioned(path: RootPath) -> str:
+    """Return a path without its version numbers: what lists name is often there in another version."""
+    return re.sub(r"[0-9][0-9.]*", "#", path)
 
 
 def _is_or_is_below(path: RootPath, pattern: str) -> bool:
