@@ -13,6 +13,7 @@ from children import children
 from ready import Make, Ready, make_zone, scratch
 
 from partialroot.pipeline import inspecting
+from partialroot.zone import receipt
 from partialroot.zone import verify as verifying
 from partialroot.zone.receipt import read_manifest
 from partialroot.zone.store import Store
@@ -47,6 +48,22 @@ def test_the_answers_are_the_same(zones: list[Ready], verb: Verb, monkeypatch: p
     in_processes(monkeypatch, 2)
     assert [repr(one) for one in verb(zones[0].store, paths)] == alone
     assert len(set(alone)) == len(alone), "each is about its own zone"
+
+
+@pytest.mark.parametrize("verb", [inspecting.verify, inspecting.audit])
+def test_a_receipt_is_parsed_once(zones: list[Ready], verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    decode = receipt._decode
+
+    def counting(data: bytes, where: str, *about: Any) -> Any:
+        parsed.append(where)
+        return decode(data, where, *about)
+
+    monkeypatch.setattr(receipt, "_decode", counting)
+    receipt.load.cache_clear()
+    verb(zones[0].store, [str(zone.path) for zone in zones])
+    read = [where for where in parsed if where.endswith("/receipt.json")]
+    assert sorted(read) == [f"{zone.path}/receipt.json" for zone in zones if zone is not zones[5]]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -133,6 +133,7 @@ def _row(record: Record) -> list[object]:
 # --- reading ----------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1)  # who takes a zone's lock reads its receipt, and then who works on it
 def load(data: bytes, where: str) -> Receipt:
     """Return the receipt that :func:`dump` wrote; anything else is a NoReceiptError about ``where``."""
     return _decode(data, where, "receipt", _receipt)
