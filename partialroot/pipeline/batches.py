@@ -51,8 +51,9 @@ def do_all(
     if workers > 1 and first:
         note(_do_some(store, first, begin))
     batches = list(_batches([one for one in zonepaths if one not in outcomes], workers))
-    for done in spread(lambda number: _do_some(store, batches[number], begin), len(batches), workers):
-        note(done.result or [_died(zonepath, done.died) for zonepath in batches[done.number]])
+    with spread(lambda number: _do_some(store, batches[number], begin), len(batches), workers) as results:
+        for done in results:
+            note(done.result or [_died(zonepath, done.died) for zonepath in batches[done.number]])
     return tuple(outcomes[zonepath] for zonepath in zonepaths)
 
 

@@ -81,9 +81,10 @@ def _side_by_side(zonepaths: Sequence[str], look: Callable[[str], T]) -> tuple[T
     found = {zonepath: look(zonepath) for zonepath in _first_with_their_images(zonepaths)}
     rest = [zonepath for zonepath in zonepaths if zonepath not in found]
     parts = [rest[start : start + WORTH_A_PROCESS] for start in range(0, len(rest), WORTH_A_PROCESS)]
-    for done in spread(lambda number: list(map(look, parts[number])), len(parts), workers):
-        part = parts[done.number]
-        found.update(zip(part, done.result or map(look, part), strict=True))
+    with spread(lambda number: list(map(look, parts[number])), len(parts), workers) as results:
+        for done in results:
+            part = parts[done.number]
+            found.update(zip(part, done.result or map(look, part), strict=True))
     return tuple(found[zonepath] for zonepath in zonepaths)
 
 

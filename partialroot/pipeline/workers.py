@@ -7,7 +7,7 @@ it has begun, and undoes that only when it is told to.
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -31,18 +31,20 @@ def allowed_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def spread(work: Callable[[int], T], count: int, workers: int) -> Iterator[Done[T]]:
-    """Do ``work`` with every number below ``count``; yield each result as it comes, in no order.
+@contextmanager
+def spread(work: Callable[[int], T], count: int, workers: int) -> Iterator[Iterator[Done[T]]]:
+    """Do ``work`` with every number below ``count``; yield what yields each result as it comes, in no order.
 
-    Where whoever asks stops asking, or is interrupted, the workers undo what they have begun; none is left.
+    Where whoever asks stops asking, or is interrupted, the workers undo what they have begun; none is left
+    behind the context. What they tell of that are notes on the error.
     """
     if workers < 2:
-        yield from (Done(number, work(number)) for number in range(count))
+        yield (Done(number, work(number)) for number in range(count))
         return
     crew = _Crew(work)
     try:
         crew.begin(workers)
-        yield from crew.results(iter(range(count)))
+        yield crew.results(iter(range(count)))
     except BaseException as error:
         for note in crew.end():
             error.add_note(note)
