@@ -192,6 +192,74 @@ def test_nonet_takes_them_away(global_zone: Path) -> None:
         LIBRARY.compose(["exclusive-ip", "nonet"], {})
 
 
+TIME = ["/usr/share/lib/zoneinfo/*", "/usr/lib/locale/de_DE.UTF-8/*", "/usr/lib/locale/en_US.UTF-8/*"]
+
+
+@pytest.fixture(scope="module")
+def zone_with_times(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return globalzone.build(tmp_path_factory.mktemp("times") / "zone", extra=TIME)
+
+
+def data_of(selection: Selection) -> set[str]:
+    tops = ("/usr/share/lib/zoneinfo/", "/usr/lib/locale/")
+    return {one.path for one in selection.entries if one.path.startswith(tops) and one.type is FileType.FILE}
+
+
+@pytest.mark.parametrize(
+    ("timezone", "file", "missing"),
+    [
+        ("UTC0", False, False),
+        ("Europe/Berlin", True, False),
+        ("Europe/Bonn", False, True),
+        ("UTC", True, False),
+        ("PST8PDT", True, False),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", False, False),
+        ("<+03>-3", False, False),
+        ("../../../../etc/shadow", False, False),
+    ],
+)
+def test_the_zone_has_its_time_zone(timezone: str, file: bool, missing: bool, zone_with_times: Path) -> None:
+    """A time zone without its file is UTC, and nothing says so (localtime.c)."""
+    selection = selected(zone_with_times, "base", timezone=timezone)
+    assert data_of(selection) == ({f"/usr/share/lib/zoneinfo/{timezone}"} if file else set())
+    lacks = [(one.name, one.needed_by, one.severity) for one in selection.missing if "zoneinfo" in one.name]
+    expected = (f"/usr/share/lib/zoneinfo/{timezone}", "/etc/default/init: TZ", "warning")
+    assert lacks == ([expected] if missing else [])
+
+
+def test_the_zone_speaks_its_languages(zone_with_times: Path, tmp_path: Path) -> None:
+    lines = "TZ=UTC0\nLANG='en_US.UTF-8'\nLC_TIME=de_DE.UTF-8\nLC_ALL=C\nLC_CTYPE=none\n# LANG=fr_FR.UTF-8"
+    head = 'uses = ["base"]\nexclude = ["/usr/lib/locale/en_US.UTF-8/LC_MONETARY"]\n'
+    (tmp_path / "my.toml").write_text(f'{head}[text."/etc/default/init"]\ncontent = """\n{lines}\n"""\n')
+    (tmp_path / "edited.toml").write_text(
+        'uses = ["base"]\n[edit."/etc/default/init"]\nappend = ["LANG=en_US.UTF-8"]\n'
+    )
+    tree = Tree(zone_with_times)
+    found = {}
+    for name in ("my", "edited"):
+        profile = Library([tmp_path], "illumos").compose([name], {})
+        found[name] = select(profile, (name,), tree, open_packages(tree), PLATFORM)
+    data = data_of(found["my"])
+    assert {
+        "/usr/lib/locale/de_DE.UTF-8/LC_TIME/LCL_DATA",
+        "/usr/lib/locale/en_US.UTF-8/LC_CTYPE/LCL_DATA",
+    } <= data
+    assert not any("LC_MONETARY" in path and "en_US" in path for path in data)
+    assert not any(path.startswith("/usr/lib/locale/C/") for path in data)
+    lacks = [(one.name, one.needed_by) for one in found["my"].missing if "locale" in one.name]
+    assert lacks == [("/usr/lib/locale/none", "/etc/default/init: LC_CTYPE")]
+    assert {path.split("/")[4] for path in data_of(found["edited"])} == {"en_US.UTF-8"}
+
+
+@pytest.mark.parametrize("name", ["zlogin-safe", "zlogin", "sshd"])
+def test_who_logs_in_has_a_terminal(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """/etc/profile makes it sun-color where nobody else says which; zlogin and ssh bring their own."""
+    zone = globalzone.build(tmp_path_factory.mktemp(name) / "zone", extra=["/usr/share/lib/terminfo/*"])
+    known = {path.name for path in map(RootPath, entries(zone, name)) if "/terminfo/" in path}
+    assert known >= {"sun-color", "xterm", "xterm-256color", "vt100", "screen"}
+    assert len(known) < 15
+
+
 def test_blank_sleeps(global_zone: Path) -> None:
     found = entries(global_zone, "blank")
     assert text(found, "/etc/zone.rc").endswith("exec /usr/bin/sleep Inf\n")

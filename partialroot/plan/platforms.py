@@ -7,8 +7,9 @@ from partialroot.closure.modules.brand import BrandProgram
 from partialroot.model import PAUSE, Entry, Profile
 from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
-from partialroot.plan import illumos
+from partialroot.plan import environment, illumos
 from partialroot.plan.draft import Draft
+from partialroot.plan.environment import Named
 from partialroot.plan.made import Made
 from partialroot.source import accounts
 from partialroot.source.accounts import Keeping
@@ -56,6 +57,10 @@ class Platform(Protocol):
         """Yield the programs that start the zone, and those its brand runs in it."""
         ...
 
+    def data(self, profile: Profile, draft: Draft) -> Iterator[Named]:
+        """Yield the files that the zone's settings name, of what the profile has chosen by then."""
+        ...
+
     def made(self, profile: Profile, draft: Draft) -> Iterator[Made]:
         """Yield mount points, and what starts the zone."""
         ...
@@ -82,6 +87,10 @@ class Linux:
         """Yield the program that the runtime starts."""
         if profile.start is not None and profile.start.command:
             yield Program(profile.start.command[0], Reason("start", profile.start.where))
+
+    def data(self, profile: Profile, draft: Draft) -> Iterator[Named]:
+        """Yield nothing: settings of Linux are files themselves."""
+        return iter(())
 
     def made(self, profile: Profile, draft: Draft) -> Iterator[Made]:
         """Yield what a runtime mounts on: it cannot make directories in a read-only root."""
@@ -129,6 +138,12 @@ class Illumos:
         yield Program(_SU, _COMMANDS, "warning", logins)
         yield Program(_POPEN_SHELL, _COMMANDS, "warning", (_SU,))
 
+    def data(self, profile: Profile, draft: Draft) -> Iterator[Named]:
+        """Yield the time zone and the locales that init gives to all it starts."""
+        texts = (one.content for one in profile.texts if one.path == environment.INIT)
+        chosen = draft.text(draft.shipped(environment.INIT)) if environment.INIT in draft.nodes else ""
+        return environment.named(environment.edited(next(texts, chosen), profile.edits))
+
     def made(self, profile: Profile, draft: Draft) -> Iterator[Made]:
         """Yield what zoneadmd mounts on, and the script that init runs."""
         for path, kind in illumos.MOUNT_POINTS.items():
@@ -169,6 +184,10 @@ class Literal:
     keeping = accounts.ILLUMOS
 
     def programs(self, profile: Profile) -> Iterator[Program]:
+        """Yield nothing."""
+        return iter(())
+
+    def data(self, profile: Profile, draft: Draft) -> Iterator[Named]:
         """Yield nothing."""
         return iter(())
 

@@ -15,7 +15,7 @@ from partialroot.plan.made import make
 from partialroot.plan.platforms import Platform, Program
 from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.vet import refuse_secrets, taken_from, vet
-from partialroot.plan.wishes import find_start, gather, named_literally
+from partialroot.plan.wishes import find_start, gather, gather_data, named_literally
 from partialroot.source.packages import Packages
 from partialroot.source.programs import find_program, is_program
 from partialroot.source.tree import Tree
@@ -35,6 +35,7 @@ def select(
     gather(profile, draft)
     for program in platform.programs(profile):
         _want(program, profile, draft)
+    gather_data(platform.data(profile, draft), draft)
     tops = shared_tops(platform.name, tree.lstat)
     with read_ahead(draft, tops):
         found = _close(profile, draft, tops)

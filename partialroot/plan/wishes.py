@@ -11,6 +11,7 @@ from partialroot.model import Profile, Start
 from partialroot.nodes import FileType, Item, Reason
 from partialroot.paths import ROOT, RootPath
 from partialroot.plan.draft import Draft
+from partialroot.plan.environment import Named
 from partialroot.source.programs import find_program, is_program
 from partialroot.source.tree import Tree
 
@@ -73,6 +74,15 @@ def gather(profile: Profile, draft: Draft) -> None:
     for item in profile.secrets:
         if not _files(item, draft, draft.granted, draft.granted):
             draft.miss(item.text, item.where)
+
+
+def gather_data(named: Iterable[Named], draft: Draft) -> None:
+    """Choose what settings of the zone name; what is not there is a warning."""
+    for item, must in named:
+        if draft.is_excluded(RootPath.parse(item.text)):
+            continue
+        if not _files(item, draft, draft.lenient, draft.lenient) and must:
+            draft.miss(item.text, item.where, "warning")
 
 
 def _program(item: Item, draft: Draft) -> None:
