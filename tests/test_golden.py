@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sources import small_source
 from spaces import LoopFs
 from treedump import dump
 
-from partialroot.plan.facts import SNAPSHOT_LEAST
+from partialroot.plan.facts import COPIED_LEAST, SNAPSHOT_LEAST
 
 pytestmark = needs("root", "mount", "btrfs", "glibc")
 
@@ -142,6 +143,21 @@ def test_small_layers_are_made_as_any(ground: Ground) -> None:
     ground.profile = small
     partialroot(*ground.words("one"))
     assert not ground.subvolumes()
+
+
+@pytest.mark.parametrize("size", [COPIED_LEAST.size, 0], ids=["much", "little"])
+def test_much_that_cannot_be_reflinked_is_copied_once(
+    ground: Ground, mounted: Callable[[Path], Path], size: int
+) -> None:
+    """Few private files, of another file system than the shared ones."""
+    other = ground.source / "srv/other"
+    other.mkdir()
+    (mounted(other) / "data").write_bytes(bytes(size))
+    ground.profile.write_text(PROFILE.replace("/srv/many/**", "/srv/other/**"))
+    partialroot(*ground.words("one", "two"))
+    assert ground.subvolumes() == ({"golden": 1, "root": 2} if size else {})
+    assert {(ground.zone(name) / "root/srv/other/data").stat().st_size for name in ("one", "two")} == {size}
+    ground.on_all("verify")
 
 
 def test_a_zone_of_a_snapshot_is_refreshed_like_any(ground: Ground) -> None:

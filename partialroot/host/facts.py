@@ -19,7 +19,7 @@ from partialroot.host.scratch import Scratch
 from partialroot.model import Layer, Selection
 from partialroot.nodes import FileType
 from partialroot.paths import host_path
-from partialroot.plan.facts import SNAPSHOT_LEAST, Golden, HostFacts, Least
+from partialroot.plan.facts import COPIED_LEAST, SNAPSHOT_LEAST, Golden, HostFacts, Least
 
 # These copy a file up to their upper layer instead of linking it; even to try would change the source.
 UNIONS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs", "fuse.unionfs"})
@@ -93,6 +93,8 @@ def probe(
     with ExitStack() as stack:
         image = stack.enter_context(trial(where))
         zones = [stack.enter_context(trial(root)) for root in dict.fromkeys(roots)]
+        root_clones = _clones(samples, zones)
+        least = COPIED_LEAST if any(root_clones.values()) else SNAPSHOT_LEAST
         owners = {(entry.uid, entry.gid) for entry in selection.entries}
         return HostFacts(
             image_home=home,
@@ -100,7 +102,7 @@ def probe(
             links=_links(samples, [image], places),
             clones=_clones(samples, [image]),
             root_links=_links(samples, zones, places) if into_root else {},
-            root_clones=_clones(samples, zones),
+            root_clones=root_clones,
             no_mount=_why_no_mount(image, mounts),
             lost_owners=frozenset(
                 one for one in owners if any(place.loses(*one) for place in (image, *zones))
@@ -108,7 +110,7 @@ def probe(
             link_max=_link_max(where, mounts),
             free_image=free_image,
             free_root=free_root,
-            golden=golden(selection, SNAPSHOT_LEAST, lambda: _why_no_snapshots(image, zones)),
+            golden=golden(selection, least, lambda: _why_no_snapshots(image, zones)),
         )
 
 
