@@ -59,7 +59,10 @@ def test_a_zone_has_what_the_fleet_has_and_its_own() -> None:
         'profiles = ["node", "./own.toml"]\n[zones."/z/a"]\nhostname = "a"\naddress = "10.0.0.1"\n'
         '[zones."/z/b"]\nprofiles = ["base"]\nparameters = { port = "1" }\n'
     )
-    assert one == FleetZone("/z/a", "fleet.toml:2", ("node", "/etc/fleets/own.toml"), {}, "a", "10.0.0.1")
+    assert one == FleetZone(
+        *("/z/a", "fleet.toml:2", ("node", "/etc/fleets/own.toml"), {}, "a"),
+        Given("10.0.0.1", "fleet.toml:4"),
+    )
     assert two == FleetZone(
         "/z/b", "fleet.toml:5", ("base",), {"port": Given("1", "fleet.toml:7")}, None, None
     )
@@ -72,6 +75,12 @@ def test_a_zone_has_what_the_fleet_has_and_its_own() -> None:
         ('[zones."/z"]\nhostnme = "a"', 2, "unknown key 'hostnme'", "did you mean 'hostname'?"),
         ('[zones."z"]\nprofiles = ["a"]', 1, "zonepaths are absolute", ""),
         ('[zones."/z"]\nhostname = "a"', 1, "the zone has no profiles", ""),
+        (
+            'profiles = ["a"]\n[zones."/z/a"]\n[zones."/z//./a/"]',
+            3,
+            "is the zone of fleet.toml:2, too",
+            "leave one of them out",
+        ),
         ('profiles = ["a"]\n[zones."/z"]\nhostname = "-a"', 3, "no host name", ""),
         ('profiles = ["a"]\n[zones."/z"]\nhostname = 7', 3, "must be a string", ""),
         ('profiles = ["a"]\n[zones."/z".parameters]\nport = 7', 3, "must be a string", ""),
@@ -180,7 +189,7 @@ def test_a_dry_run_touches_nothing(ground: Ground) -> None:
     [
         ('port = "9002"', 'prt = "9002"', "no profile here has the parameter 'prt'"),
         ('port = "9000"', 'prt = "9000"', "no profile here has the parameter 'prt'"),
-        ("10.9.0.1", "10.9.0.300", "no IPv4 address"),
+        ("10.9.0.1", "10.9.0.300", "fleet.toml:7: '10.9.0.300' is no IPv4 address"),
         ("parameters = {", 'address = "10.9.0.1"\nparameters = {', "has the address of "),
         ("other.toml", "others.toml", "cannot be read"),
     ],
@@ -190,7 +199,8 @@ def test_a_fleet_is_refused_as_a_whole(ground: Ground, old: str, new: str, said:
     file = ground.top / "fleet.toml"
     file.write_text(file.read_text().replace(old, new))
     refused = ground.populate("--fleet", file, code=2)
-    assert said in refused["error"]["message"]
+    error = refused["error"]
+    assert said in f"{error['path']}: {error['message']}"
     assert os.listdir(ground.top / "zones") == []
 
 

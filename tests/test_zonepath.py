@@ -8,7 +8,7 @@ from children import as_nobody, in_child, in_user_namespace
 from needs import needs
 
 from partialroot.errors import ZonepathError
-from partialroot.zone.zonepath import STICKY, SYSTEM, check_vacant, check_zonepath
+from partialroot.zone.zonepath import STICKY, SYSTEM, Checker, check_vacant, check_zonepath
 
 SOURCE, STORE = Path("/"), Path("/var/lib/no-store")  # which no machine has
 
@@ -161,6 +161,16 @@ def test_no_zone_in_a_zone(scratch: Path) -> None:
     assert accepted(scratch / "web") == scratch / "web"
     (scratch / "receipt.json").touch()  # somebody's, of something else
     assert accepted(scratch / "web") == scratch / "web"
+
+
+@pytest.mark.parametrize("names", [("a", "b", "b/c"), ("a/c", "b", "b/c/d"), ("b/c/d", "a", "b")])
+def test_no_zone_in_one_of_the_same_command(scratch: Path, names: tuple[str, ...]) -> None:
+    checker = Checker(SOURCE, STORE)
+    *others, last = (str(scratch / name) for name in names)
+    for one in others:
+        assert checker.check(one) == Path(one)
+    with pytest.raises(ZonepathError, match="lies inside"):
+        checker.check(last)
 
 
 def test_the_system_s_directories_are_known() -> None:

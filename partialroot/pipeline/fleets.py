@@ -92,7 +92,7 @@ class _Reading:
                 raise ProfileError(f"no profile here has the parameter {quoted(name)}", path=where, hint=hint)
 
     def _asked(self, zone: FleetZone) -> Asked:
-        address = None if zone.address is None else _address(zone.address, zone.where)
+        address = None if zone.address is None else _address(*zone.address)
         declared = self._declared.of(zone.profiles) if self._fleet.parameters else frozenset()
         common = {name: one.value for name, one in self._fleet.parameters.items() if name in declared}
         own = self._declared.own(zone.profiles, zone.hostname, address)

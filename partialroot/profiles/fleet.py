@@ -24,7 +24,7 @@ _HOSTNAME = "(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
 
 
 class Given(NamedTuple):
-    """The value of a parameter, and where it is written: ``fleet.toml:12``."""
+    """The value of a parameter or an address, and where it is written: ``fleet.toml:12``."""
 
     value: str
     where: str
@@ -38,7 +38,7 @@ class FleetZone(NamedTuple):
     profiles: tuple[str, ...]
     parameters: Mapping[str, Given]
     hostname: str | None
-    address: str | None
+    address: Given | None
 
 
 class Fleet(NamedTuple):
@@ -60,16 +60,22 @@ def read_fleet(file: Path) -> Fleet:
 def parse_fleet(text: str, where: str, directory: Path) -> Fleet:
     """Return the fleet that is written in ``text``; ``where`` is its file's name.
 
-    Raises ProfileError for what is no TOML, unknown keys, wrong types, and zones without profiles.
+    Raises ProfileError for what is no TOML, unknown keys, wrong types, zones without profiles, and those that
+    are there twice.
     """
     top = load(text, where)
     says = top.table(_TOP, _TOP["zones"])
     profiles = _profiles(says, directory)
     zones = says["zones"].entries(_TOP["zones"]) if "zones" in says else ()
-    found = tuple(_zone(zonepath, value, profiles, directory) for zonepath, value in zones)
+    found: dict[Path, FleetZone] = {}
+    for zonepath, value in zones:
+        zone = _zone(zonepath, value, profiles, directory)
+        other = found.setdefault(Path("/" + zonepath.strip("/")), zone)
+        if other is not zone:
+            value.fail(f"is the zone of {other.where}, too", "leave one of them out")
     if not found:
         top.fail("a fleet has zones", f"for example: {_TOP['zones']}")
-    return Fleet(found, _parameters(says))
+    return Fleet(tuple(found.values()), _parameters(says))
 
 
 def _zone(zonepath: str, value: Value, profiles: tuple[str, ...], directory: Path) -> FleetZone:
@@ -79,7 +85,9 @@ def _zone(zonepath: str, value: Value, profiles: tuple[str, ...], directory: Pat
     chosen = _profiles(says, directory) or profiles
     if not chosen:
         value.fail("the zone has no profiles, and the fleet has none for all", _ZONE["profiles"])
-    address = says["address"].string(_ZONE["address"]) if "address" in says else None
+    address = None
+    if "address" in says:
+        address = Given(says["address"].string(_ZONE["address"]), says["address"].where)
     return FleetZone(zonepath, value.where, chosen, _parameters(says), _hostname(says), address)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class Checker:
     def __init__(self, source: Path, store: Path) -> None:
         self._source, self._store = source, store
         self._trusted: set[Path] = set()
+        self._passed: set[Path] = set()
+        self._above: set[Path] = set()
 
     def check(self, text: str) -> Path:
         """Do what :func:`check_zonepath` does."""
@@ -40,9 +42,13 @@ class Checker:
             _check_places(path, [path])
         else:
             _check_places(path, [*reversed(path.parents), path])
-            _check_nesting(path)
+            _check_nesting(path, self._passed)
             self._trusted.add(path.parent)
+            self._above.update(path.parents)
+        if path in self._above:
+            raise ZonepathError("another zone lies inside it", path=str(path))
         _check_apart(path, self._source, self._store)
+        self._passed.add(path)
         return path
 
 
@@ -118,9 +124,10 @@ def _check_links(path: Path, above: list[tuple[Path, os.stat_result]]) -> None:
             raise ZonepathError(f"{one} is not a directory", path=str(path))
 
 
-def _check_nesting(path: Path) -> None:
+def _check_nesting(path: Path, others: Container[Path]) -> None:
     for above in path.parents:
-        if os.path.lexists(f"{above}/{receipt.NAME}") and os.path.lexists(f"{above}/root"):
+        is_zone = os.path.lexists(f"{above}/{receipt.NAME}") and os.path.lexists(f"{above}/root")
+        if is_zone or above in others:
             raise ZonepathError(f"lies inside the zone at {above}", path=str(path))
 
 
