@@ -1,5 +1,6 @@
 """On a terminal: tables and trees are drawn, and NO_COLOR is honoured (https://no-color.org)."""
 
+import io
 import os
 import pty
 import re
@@ -9,6 +10,8 @@ import sys
 import pytest
 from bootable import PATIENCE
 from command import CHECKOUT
+
+from partialroot.cli import show
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*(3[0-7]|4[0-7]|9[0-7]|38|48)[0-9;]*m")
 
@@ -33,6 +36,23 @@ def shown(*words: str, **more: str) -> bytes:
         os.close(ours)
     assert process.wait(PATIENCE) in (0, 2)
     return said
+
+
+class Pipe(io.StringIO):
+    """Counts how often it is asked whether it is a terminal."""
+
+    asked = 0
+
+    def isatty(self) -> bool:
+        self.asked += 1
+        return False
+
+
+def test_whether_it_is_a_terminal_is_asked_once() -> None:
+    out = Pipe()
+    show.tree([show.Branch("one", [show.Branch("two")]), show.Branch("three")], out)
+    assert out.getvalue() == "one\n  two\nthree\n"
+    assert out.asked == 1
 
 
 @pytest.mark.parametrize("words", [("profiles", "list"), ("plan", "blank"), ("populate", "/no", "no-such")])

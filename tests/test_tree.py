@@ -233,6 +233,40 @@ def test_a_file_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
         tree.read(RootPath("/big"), 4)
 
 
+def test_a_file_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, read = list[int](), os.read
+
+    def counted(descriptor: int, size: int) -> bytes:
+        sizes.append(size)
+        return read(descriptor, size)
+
+    monkeypatch.setattr(os, "read", counted)
+    for size in (0, 5, 1 << 19):
+        (tmp_path / f"{size}").write_bytes(b"x" * size)
+        assert Tree(tmp_path).read(RootPath(f"/{size}"), 1 << 20) == b"x" * size
+    assert sizes == [1, 6, (1 << 19) + 1]
+
+
+def test_a_file_that_grows_is_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"12345")
+    tree = Tree(tmp_path)
+    assert tree.lstat(RootPath("/log"))
+    with (tmp_path / "log").open("ab") as log:
+        log.write(b"678")
+    assert tree.read(RootPath("/log"), 8) == b"12345678"
+    with pytest.raises(SourceError, match="larger than 7 bytes"):
+        tree.read(RootPath("/log"), 7)
+
+
+@needs("glibc")
+def test_a_file_whose_size_nobody_tells_is_read_to_its_end() -> None:
+    version = Path("/proc/version")
+    assert version.stat().st_size == 0
+    assert Tree(Path("/")).read(RootPath("/proc/version")) == version.read_bytes()
+    with pytest.raises(SourceError, match="larger than 3 bytes"):
+        Tree(Path("/")).read(RootPath("/proc/version"), 3)
+
+
 def test_a_file_that_was_replaced_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     tree = Tree(tmp_path)

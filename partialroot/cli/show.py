@@ -44,12 +44,13 @@ def _rich_table(headings: Sequence[str], rows: Iterable[Sequence[str]], out: Tex
 def tree(branches: Iterable[Branch], out: TextIO | None = None) -> None:
     """Print trees, one after the other."""
     out = out or sys.stdout
+    draw = _rich_tree if out.isatty() else _plain_tree
     for branch in branches:
-        if out.isatty():
-            _rich_tree(branch, out)
-        else:
-            for line in _lines(branch, 0):
-                print(line, file=out)
+        draw(branch, out)
+
+
+def _plain_tree(branch: Branch, out: TextIO) -> None:
+    print(*_lines(branch, 0), sep="\n", file=out)
 
 
 def _lines(branch: Branch, depth: int) -> Iterator[str]:

@@ -149,14 +149,14 @@ class Tree:
 
     def read(self, path: RootPath, limit: int = 1 << 20) -> bytes:
         """Return the content of the file that ``path`` leads to; SourceError above ``limit`` bytes."""
-        chunks, left = [], limit + 1
-        with self.opened(*self._found(path)) as descriptor:
-            while left > 0 and (chunk := os.read(descriptor, min(left, _CHUNK))):
-                chunks.append(chunk)
-                left -= len(chunk)
-        if left <= 0:
+        real, node = self._found(path)
+        with self.opened(real, node) as descriptor:
+            data = os.read(descriptor, min(node.size, limit) + 1)
+            if len(data) != node.size:  # it is larger, has grown, or is one whose size is told as 0
+                data = b"".join(_rest(descriptor, data, limit))
+        if len(data) > limit:
             raise SourceError(f"is larger than {limit} bytes", path=path)
-        return b"".join(chunks)
+        return data
 
     def recall(self, node: Node, kind: str) -> Any:
         """Return what was read in a file in an earlier run, or in this one ahead of need; None if nothing."""
@@ -374,6 +374,15 @@ class _Opened:
         os.close(self._descriptor)
         if isinstance(error, OSError):
             raise SourceError(f"cannot be read: {error.strerror}", path=self._path) from None
+
+
+def _rest(descriptor: int, data: bytes, limit: int) -> Iterator[bytes]:
+    """Yield what was read of a file, and the rest of it until there is more than ``limit``."""
+    left = limit + 1
+    while data:
+        yield data
+        left -= len(data)
+        data = os.read(descriptor, min(left, _CHUNK)) if left > 0 else b""
 
 
 def _unfollowed(here: RootPath, todo: list[str]) -> RootPath:
