@@ -51,6 +51,7 @@ def test_a_closure_needs_no_profiles_packages_and_zones(tmp_path: Path) -> None:
     assert "partialroot.closure" in names
     assert not parts(names, "partialroot.profiles", "partialroot.plan", "partialroot.source.packages", *HEAVY)
     assert not parts(names, "pathlib", "partialroot.model", "partialroot.pipeline.sources")
+    assert not parts(names, "partialroot.closure.scripts")  # this Python is a program
     assert parts(names, "partialroot.zone") <= {"partialroot.zone", "partialroot.zone.place"}
     assert parts(names, "partialroot.host") <= {"partialroot.host", "partialroot.host.local"}
 

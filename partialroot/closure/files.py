@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from partialroot.closure import openers
 from partialroot.closure.elf import MAGIC, Elf, mentions, read_elf, read_head
-from partialroot.closure.scripts import MOST
 from partialroot.errors import SourceError
 from partialroot.nodes import FileType, Node
 from partialroot.paths import ROOT, RootPath
@@ -206,4 +205,8 @@ def read_content(descriptor: int, head: bytes) -> Content:
     """Return what is in an open file that begins with ``head``, which has all that the kernel looks at."""
     if head.startswith(MAGIC):
         return Content(read_elf(descriptor, head), b"")
-    return Content(None, head[:MOST] if head.startswith(b"#!") else b"")
+    if not head.startswith(b"#!"):
+        return NOTHING
+    from partialroot.closure.scripts import MOST  # one program is mostly no script
+
+    return Content(None, head[:MOST])

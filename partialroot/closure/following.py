@@ -11,7 +11,6 @@ from partialroot.closure.linker import Linkers
 from partialroot.closure.linker.common import Absent, Library, Loading
 from partialroot.closure.linker.kinds import ISALIST
 from partialroot.closure.result import Closure, Collector
-from partialroot.closure.scripts import DEEPEST, shebang, shebang_of_illumos
 from partialroot.nodes import FileType, Reason
 from partialroot.paths import STANDARD_PATH, RootPath
 
@@ -128,7 +127,7 @@ class Following:
             elf = self._linkers.as_loaded(found, elf)
             self._link(found, elf, job.severity)
             return self._instruction_sets(found, elf, job.severity)
-        return self._script(head, found.real, job) if found.node.mode & 0o111 else []
+        return self._script(head, found.real, job) if head and found.node.mode & 0o111 else []
 
     def _miss(self, job: Job) -> None:
         """Note that a job's file is not there; leaving out what is wanted itself is no news."""
@@ -139,6 +138,8 @@ class Following:
 
     def _script(self, head: bytes, origin: str, job: Job) -> list[Job]:
         """Return what a script needs: its interpreter and, if that is env, the program env runs."""
+        from partialroot.closure.scripts import DEEPEST, shebang, shebang_of_illumos
+
         line = shebang_of_illumos(head) if self.is_sunos else shebang(head)
         if line is None:
             return []

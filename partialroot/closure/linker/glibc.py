@@ -8,18 +8,19 @@ LD_LIBRARY_PATH and preloading play no role.
 import re
 from functools import cached_property
 from itertools import chain
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from partialroot.closure import ldcache
 from partialroot.closure.elf import Elf
 from partialroot.closure.files import Files, Found
-from partialroot.closure.linker import hwcaps
 from partialroot.closure.linker.common import Choice, Library, Scope
-from partialroot.closure.linker.hwcaps import Subdirectory
-from partialroot.closure.linker.ports import X86_64, links_with, port
+from partialroot.closure.linker.ports import HWCAPS, X86_64, links_with, port, words
 from partialroot.closure.linker.rtld import Rtld
 from partialroot.nodes import FileType
 from partialroot.paths import RootPath
+
+if TYPE_CHECKING:  # most library directories have nothing for better processors
+    from partialroot.closure.linker.hwcaps import Cpu, Subdirectory
 
 _VARIABLE = r"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})"
 _LAST_LEGACY = (2, 36)
@@ -105,7 +106,7 @@ class Glibc:
             return None
         return re.sub(_VARIABLE, lambda match: values[match[1] or match[2]] or "", text)
 
-    def subdirectories(self, directory: str) -> tuple[Subdirectory, ...]:
+    def subdirectories(self, directory: str) -> "tuple[Subdirectory, ...]":
         """Return the subdirectories for better processors that a library directory has, the best first."""
         found = self._subdirectories.get(directory)
         if found is None:
@@ -135,26 +136,32 @@ class Glibc:
         )
 
     @cached_property
-    def cpu(self) -> hwcaps.Cpu:
+    def cpu(self) -> "Cpu":
         """The processor, looked at only where it matters."""
-        return hwcaps.this_cpu(self._machine)
+        from partialroot.closure.linker.hwcaps import this_cpu
+
+        return this_cpu(self._machine)
 
     @cached_property
-    def _levels(self) -> tuple[Subdirectory, ...]:
-        return tuple(hwcaps.levels(self.rtld.levels, self.cpu))
+    def _levels(self) -> "tuple[Subdirectory, ...]":
+        from partialroot.closure.linker.hwcaps import levels
+
+        return tuple(levels(self.rtld.levels, self.cpu))
 
     @cached_property
-    def legacy(self) -> tuple[Subdirectory, ...]:
+    def legacy(self) -> "tuple[Subdirectory, ...]":
         """The subdirectories of older releases, if this is one."""
         if not self._is_old:
             return ()
-        return tuple(hwcaps.legacy(self._machine, self._port.platform, self.cpu))
+        from partialroot.closure.linker.hwcaps import legacy
+
+        return tuple(legacy(self._machine, self._port.platform, self.cpu))
 
     @cached_property
     def _tops(self) -> frozenset[str]:
         """How the names of subdirectories may begin; most library directories have none of them."""
-        older = hwcaps.words(self._machine, self._port.platform) if self._is_old else ()
-        return frozenset((hwcaps.PREFIX, *chain(*older)))
+        older = words(self._machine, self._port.platform) if self._is_old else ()
+        return frozenset((HWCAPS, *chain(*older)))
 
     @property
     def _is_old(self) -> bool:
@@ -259,7 +266,7 @@ class _Search:
         own = [one for one in plain if linker.is_own(one)] or plain[-1:]
         return ranked + [(one, True) for one in own[:1]]
 
-    def _legacy_subdirectory(self, entry: ldcache.Library) -> Subdirectory | None:
+    def _legacy_subdirectory(self, entry: ldcache.Library) -> "Subdirectory | None":
         """Return which subdirectory an entry is for: by its path, as its bits are only numbers of names."""
         directory = entry.path.rpartition("/")[0]
         fitting = [one for one in self._linker.legacy if directory.endswith("/" + one.name)]

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from partialroot.closure.linker.ports import X86, X86_64
-
-PREFIX = "glibc-hwcaps"
+from partialroot.closure.linker.ports import HWCAPS, X86, X86_64, words
 
 _LEVEL_2 = frozenset(("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"))
 _LEVEL_3 = _LEVEL_2 | frozenset(("avx", "avx2", "f16c", "fma", "abm", "movbe", "bmi1", "bmi2"))
@@ -22,7 +20,6 @@ _LEVELS = {
     "x86-64-v4": _LEVEL_3 | frozenset(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")),
 }
 _HASWELL = frozenset(("avx2", "bmi1", "bmi2", "abm", "movbe", "popcnt", "fma"))
-_CAPABILITIES = {X86: ("sse2",), X86_64: ("avx512_1", "x86_64")}
 _AVX512_1 = frozenset(("avx512cd", "avx512bw", "avx512dq", "avx512vl"))
 _XEON_PHI = frozenset(("avx512cd", "avx512er", "avx512pf"))
 
@@ -87,19 +84,7 @@ class Subdirectory(NamedTuple):
 def levels(names: tuple[str, ...], cpu: Cpu) -> Iterator[Subdirectory]:
     """Yield glibc-hwcaps subdirectories in the order of the linker, which is the order of ``names``."""
     for name in names:
-        yield Subdirectory(f"{PREFIX}/{name}", cpu.takes(name))
-
-
-def words(machine: int, platform: str | None) -> list[tuple[str, ...]]:
-    """Return what the names of subdirectories are made of that linkers before glibc 2.37 look into.
-
-    Of each tuple a name has one or none. Of x86_64 those for other processors are among them; of most
-    machines only tls and the platform's.
-    """
-    platforms: tuple[str, ...] = (platform,) if platform else ()
-    if machine == X86_64:
-        platforms = ("haswell", "xeon_phi", "x86_64")
-    return [("tls",), platforms, *((name,) for name in _CAPABILITIES.get(machine, ()))]
+        yield Subdirectory(f"{HWCAPS}/{name}", cpu.takes(name))
 
 
 def legacy(machine: int, platform: str | None, cpu: Cpu) -> Iterator[Subdirectory]:

@@ -18,6 +18,11 @@ _ABI_FLAGS = {MIPS: 0x420, PPC64: 0x3, ARM: 0x600, RISCV: 0x6, LOONGARCH: 0x7}
 # Those that the linker itself compares when it looks at a candidate.
 _COMPARED = {MIPS: 0x420, PPC64: 0x3, RISCV: 0x6, LOONGARCH: 0x7}
 
+HWCAPS = "glibc-hwcaps"
+"""What has the subdirectories for better processors, in a library directory (see hwcaps)."""
+
+_CAPABILITIES = {X86: ("sse2",), X86_64: ("avx512_1", "x86_64")}
+
 
 class Port(NamedTuple):
     """One ABI: its linker's usual path, the cache entries it takes (the first is its own), $PLATFORM."""
@@ -64,3 +69,15 @@ def port(elf: Elf) -> Port:
 def links_with(elf: Elf) -> tuple[Abi, int]:
     """Return what must be equal in two objects, or the linker passes one of them over."""
     return elf.abi, elf.flags & _COMPARED.get(elf.abi.machine, 0)
+
+
+def words(machine: int, platform: str | None) -> list[tuple[str, ...]]:
+    """Return what the names of subdirectories are made of that linkers before glibc 2.37 look into.
+
+    Of each tuple a name has one or none. Of x86_64 those for other processors are among them; of most
+    machines only tls and the platform's.
+    """
+    platforms: tuple[str, ...] = (platform,) if platform else ()
+    if machine == X86_64:
+        platforms = ("haswell", "xeon_phi", "x86_64")
+    return [("tls",), platforms, *((name,) for name in _CAPABILITIES.get(machine, ()))]
