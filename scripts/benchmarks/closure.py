@@ -1,6 +1,7 @@
 """What programs need: all of /usr/bin against lddtree, one program against jk_cp, which copies it too.
 
-All of /usr/bin takes lddtree half a minute, so that few pairs are made of that.
+Both are Python programs: the same Python runs them as ours. All of /usr/bin takes lddtree half a minute, so
+that few pairs are made of that.
 """
 
 import os
@@ -84,11 +85,12 @@ def closure_one(ground: Ground) -> Measured:
 def jailed(ground: Ground, program: str) -> Measured:
     """Return how long ours takes, for each second of jk_cp's into a new jail."""
     store = ground.top / "no-store"
+    jk_cp = [ground.command[0], str(shutil.which("jk_cp"))]
     pairs = []
     for _ in range(ground.pairs + 1):
         jail = private_place(ground) / ground.fresh("jail").name
         jail.mkdir(mode=0o755)
-        theirs = timed(partial(silently, ground, "jk_cp", "-j", str(jail), program))
+        theirs = timed(partial(silently, ground, *jk_cp, "-j", str(jail), program))
         assert (jail / program[1:]).exists(), "jk_cp has copied nothing"
         pairs.append((timed(lambda: close(ground, store, program)), theirs))
         shutil.rmtree(jail)
