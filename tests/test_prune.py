@@ -252,10 +252,32 @@ def test_zones_that_are_not_there_are_told(place: Place) -> None:
     said = pruned(place)
     assert [one["path"] for one in said["stale"]] == [str(place.zone)]
     assert said["images"] == []  # it may be on a disk that is not there today
+    assert said["stale"][0]["hint"].endswith(f": partialroot remove {place.zone}")
+    place.zone.mkdir()  # somebody's, of something else
+    (entry,) = (place.store / "zones").iterdir()
+    assert pruned(place)["stale"][0]["hint"].endswith(f": rm {entry}")
+    assert run("remove", place.zone, "--store", place.store).code == 2
+    place.zone.rmdir()
     (place.top / "away").rename(place.zone)
-    entry = said["stale"][0]["hint"].rpartition("rm ")[2]
-    assert Path(entry).is_file()
     assert pruned(place)["stale"] == []
+
+
+def test_a_zone_that_was_deleted_by_hand_is_removed(place: Place) -> None:
+    """Nothing of it stays: not what it was before, nor its images."""
+    assert run("unmount", place.zone, "--store", place.store).code == 0
+    shutil.rmtree(place.zone)
+    status = run("status", "--all", "--store", place.store)
+    assert status.code == 5 and "nothing any more at its place" in status.out
+    done = run("remove", "--all", "--store", place.store)
+    assert done.code == 0, done.err
+    assert f"{place.zone}: removed" in done.out and "it is forgotten" in done.err
+    assert {name for name in images(place) if not name.startswith(".")} == set()
+    assert {part: os.listdir(place.store / part) for part in ("zones", "previous", "journal")} == {
+        "zones": [],
+        "previous": [],
+        "journal": [],
+    }
+    assert run("remove", place.zone, "--store", place.store).code == 2
 
 
 # --- homes that stores share ----------------------------------------------------------------------------

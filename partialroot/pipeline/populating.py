@@ -176,8 +176,14 @@ def remove(
 def _removing(store: Store, zonepath: str, shared: Shared) -> Job[Outcome[bool]]:
     place = Path(zonepath)
     with opened(store, place, shared=shared) as (site, notes):
-        if store.registered(place) is None and not place.exists() and notes:
+        registered = store.registered(place)
+        if registered is None and not place.exists() and notes:
             return Outcome(zonepath, True, notes=notes)  # recovery finished the removal
+        if registered and not os.path.lexists(place):
+            from partialroot.zone.pruning import forget
+
+            forget(store, registered)
+            return Outcome(zonepath, True, notes=(*notes, "nothing was there any more: it is forgotten"))
         receipt = need_receipt(place)
         refuse_branded(place, "uninstall removes it")
         refuse_running(place)

@@ -13,7 +13,7 @@ from partialroot.errors import BusyError, NoReceiptError
 from partialroot.zone import fs, previous, receipt, settled, uses
 from partialroot.zone.image import leftovers, release_image, sweep
 from partialroot.zone.removal import remove
-from partialroot.zone.store import Store, zone_key
+from partialroot.zone.store import Registered, Store, zone_key
 
 OLD_SECONDS = 60.0
 """What is younger may belong to a process that has just begun."""
@@ -124,6 +124,16 @@ def _clear(store: Store, path: Path) -> bool:
     return not os.path.lexists(path)
 
 
+def forget(store: Store, zone: Registered) -> None:
+    """Let go of all that is kept for a zone that is not there any more. The caller holds its lock."""
+    images = {*filter(None, zone.images), *map(Path, previous.image_of(store, zone.zonepath))}
+    store.unregister(zone.zonepath)
+    previous.forget(store, zone.zonepath)
+    settled.forget(store.root, zone_key(zone.zonepath))
+    for image in sorted(images):
+        release_image(store, image)
+
+
 def _is_old(path: Path) -> bool:
     try:
         return time.time() - os.lstat(path).st_mtime > OLD_SECONDS
@@ -143,7 +153,9 @@ def stale(store: Store) -> Iterator[Stale]:
             why = str(error)
         if why:
             entry = store.root / "zones" / zone_key(zone.zonepath)
-            yield Stale(zone.zonepath, why, f"if it is gone for good: rm {entry}")
+            is_there = os.path.lexists(zone.zonepath)
+            remedy = f"rm {entry}" if is_there else f"partialroot remove {zone.zonepath}"
+            yield Stale(zone.zonepath, why, f"if it is gone for good: {remedy}")
     for home in uses.homes(store):
         for mark in uses.lost_stores(home):
             yield Stale(mark, "the store that it names is not there", f"if it is gone for good: rm {mark}")

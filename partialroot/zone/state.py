@@ -72,7 +72,8 @@ def state(
     """
     known = known or Known()
     if not isinstance(receipt, Receipt):
-        return "broken", (str(receipt) if receipt else "it has no receipt",)
+        none = "it has no receipt" if os.path.lexists(zonepath) else "there is nothing any more at its place"
+        return "broken", (str(receipt) if receipt else none,)
     try:
         findings = verify(zonepath, receipt, known.images, contents=False)
     except PartialRootError as error:
