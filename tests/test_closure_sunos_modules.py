@@ -256,6 +256,10 @@ def test_who_has_libsasl_gets_all_of_its_directory_and_what_these_open(zone: Sun
     }
     assert RootPath("/opt/provider.so") in found.reasons
     assert found.missing == ()
+    zone.program("/usr/bin/other", ["libsasl.so.1"], bits=64)
+    zone.library("/usr/lib/amd64/libsasl.so.1", bits=64)
+    plugins = {path for path in zone.closed("/usr/bin/other").reasons if path.startswith("/usr/lib/sasl")}
+    assert plugins == {"/usr/lib/sasl/amd64/digestmd5.so.1"}  # config.h, PLUGINDIR: there is no link 64
 
 
 # --- PAM --------------------------------------------------------------------------------------------------

@@ -207,6 +207,24 @@ def test_what_the_closure_finds_is_a_warning_or_added(source: Source) -> None:
 
 
 @needs("ksh", "userns")
+def test_name_services_of_every_class_are_missed_or_added(source: Source, tmp_path: Path) -> None:
+    """mvi has the 32-bit one only, and node is a 64-bit program (linker facts 5.5)."""
+    needed = {one.name: one.needed_by for one in source.select("node", keep_going=True).missing}
+    assert needed["/lib/amd64/nss_files.so.1"] == "/etc/nsswitch.conf: passwd"
+    assert "/lib/nss_files.so.1" not in needed
+    complete = source.select("node", keep_going=True, add_closure=True)
+    assert RootPath("/lib/amd64/nss_files.so.1") in {entry.path for entry in complete.entries}
+    scripts = {
+        "own-fix.sh": "echo 'passwd: ldap' > etc/nsswitch.conf\n",
+        "link-fix.sh": "cd etc\nln -sf x nsswitch.conf\n",
+    }
+    other = Source(source.zone, mvi_checkout.make(tmp_path / "mvi", **scripts))
+    names = {one.name.rpartition("/")[2] for one in other.select("own").missing}
+    assert {"nss_ldap.so.1", "nss_nis.so.1"} <= names  # what it does not say is looked up in NIS first
+    assert not any("nss_" in one.name for one in other.select("link").missing)
+
+
+@needs("ksh", "userns")
 def test_the_order_of_the_command_line_is_that_of_the_scripts(source: Source, tmp_path: Path) -> None:
     scripts = {f"{one}-fix.sh": f"echo {one} >> etc/order\n" for one in "ab"}
     starts = {f"{one}.rc": f"#!/sbin/sh\necho {one}\n" for one in "ab"}

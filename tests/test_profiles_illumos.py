@@ -108,6 +108,7 @@ def test_where_the_platform_mounts_there_is_no_symlink(name: str, global_zone: P
     for point in MOUNT_POINTS:
         kind = FileType.FILE if point in ("/etc/mnttab", "/etc/dfs/sharetab") else FileType.DIR
         assert found[point].type is kind, point
+        assert found[point].mode == (0o444 if kind is FileType.FILE else 0o755), point
         for above in RootPath(point).ancestors:
             assert found[str(above)].type is FileType.DIR
     assert not [path for path in found if path.startswith(("/dev/", "/proc/", "/system/contract/"))]
@@ -138,6 +139,24 @@ def test_hygiene(name: str, global_zone: Path) -> None:
     root = text(found, "/etc/passwd").splitlines()[0]
     assert root.endswith((":/bin/sh", ":/usr/bin/sh"))
     assert found["/etc/passwd"].layer is Layer.PRIVATE
+
+
+def test_only_what_is_chosen_starts(global_zone: Path, tmp_path: Path) -> None:
+    """Of the source's inittab no line is there that nobody asked for, and no text that cannot be run."""
+    steps = "".join(
+        f'[text."/etc/zone.rc.d/{name}"]\nmode = "{mode}"\ncontent = "x"\n'
+        for name, mode in (("10-yes", "0755"), ("20-no", "0644"))
+    )
+    (tmp_path / "my.toml").write_text(f'uses = ["base"]\n{steps}')
+    (tmp_path / "more.toml").write_text('uses = ["my"]\nfiles = ["/etc/inittab"]\n')
+    tree = Tree(global_zone)
+    for name, lines in (("my", 1), ("more", 4)):
+        profile = Library([tmp_path], "illumos").compose([name], {})
+        selection = select(profile, (name,), tree, open_packages(tree), PLATFORM)
+        found = {str(entry.path): entry for entry in selection.entries}
+        assert len(text(found, "/etc/inittab").splitlines()) == lines
+        script = text(found, "/etc/zone.rc")
+        assert "/10-yes\n" in script and "20-no" not in script
 
 
 def test_exclusive_ip_has_the_tools_and_starts_them(global_zone: Path) -> None:

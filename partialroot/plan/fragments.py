@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from partialroot.closure import Closure, Wanted, closure
 from partialroot.errors import ConflictError, Missing
 from partialroot.model import Entry, Fragment, Selection, Start
-from partialroot.nodes import FileType, Reason
+from partialroot.nodes import FileType, Item, Reason
 from partialroot.paths import RootPath
 from partialroot.plan.entries import entry_of, written
 from partialroot.plan.illumos import INITTAB, start_command, with_start, without_bash
@@ -17,6 +17,8 @@ _ETC = RootPath("/etc")
 _RC = RootPath("/etc/mvi.rc")
 _PASSWD = RootPath("/etc/passwd")
 _BASH = RootPath("/usr/bin/bash")
+_NSSWITCH = RootPath("/etc/nsswitch.conf")
+_LOOKED_UP = ("passwd", "hosts")
 _WELCOME = 'echo " *** Welcome to minimal viable illumos ***"'
 
 Fix = Callable[[Selection], Selection]
@@ -79,8 +81,7 @@ def _with_start(selection: Selection, fragments: Sequence[Fragment], tree: Tree)
         raise error
 
     def text(path: RootPath) -> str:
-        entry = entries.get(path)
-        return "" if entry is None else content(entry, tree).decode("utf-8", "surrogateescape")
+        return _text(entries.get(path), tree)
 
     def write(path: RootPath, mode: int, content: str, origin: str) -> None:
         entries[path] = written(path, mode, content, Reason("text", origin), selection.tops)
@@ -98,6 +99,10 @@ def _with_start(selection: Selection, fragments: Sequence[Fragment], tree: Tree)
 
 def _rewritten(entry: Entry, text: bytes) -> Entry:
     return entry._replace(text=text, size=len(text), source=None, node=None, mtime_ns=0)
+
+
+def _text(entry: Entry | None, tree: Tree) -> str:
+    return "" if entry is None else content(entry, tree).decode("utf-8", "surrogateescape")
 
 
 def content(entry: Entry, tree: Tree) -> bytes:
@@ -138,14 +143,26 @@ def _with_needs(
     *,
     add_closure: bool,
 ) -> Selection:
-    """Add what the closure of the listed files finds, or say that it is missing."""
+    """Add what the closure of the listed files finds, or say that it is missing.
+
+    The lists do not say what names their programs look up: hardly one looks up neither users nor hosts.
+    """
     entries = {entry.path: entry for entry in selection.entries}
     wanted = [
         Wanted(path, entry.reasons[0], "warning")
         for path, entry in entries.items()
         if path in listed and entry.source == path and _is_runnable(entry)
     ]
-    found = closure(tree, wanted, notes=False, supplier=packages.supplier)
+    nsswitch = entries.get(_NSSWITCH)
+    is_known = nsswitch is None or nsswitch.type is FileType.FILE  # a script may have made a symlink of it
+    found = closure(
+        tree,
+        wanted,
+        nss=[Item(database, f"{_NSSWITCH}: {database}") for database in _LOOKED_UP if is_known],
+        nsswitch=_text(nsswitch, tree) if is_known else None,
+        notes=False,
+        supplier=packages.supplier,
+    )
     lacking = {path: reasons for path, reasons in found.reasons.items() if path not in entries}
     missing = [*selection.missing, *found.missing]
     for path, reasons in lacking.items():
