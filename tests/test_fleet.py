@@ -205,6 +205,23 @@ def test_a_fleet_is_refused_as_a_whole(ground: Ground, old: str, new: str, said:
 
 
 @needs("root", "mount")
+def test_what_several_zones_lack_is_told_once(ground: Ground) -> None:
+    """A fleet of a thousand may lack one file."""
+    (ground.top / "lacking.toml").write_text('files = ["/nowhere"]\n')
+    file = ground.top / "fleet.toml"
+    zones = [str(ground.zone(f"lacking{number}")) for number in range(7)]
+    lines = [f'[zones."{zone}"]\nprofiles = ["lacking.toml"]\n' for zone in zones]
+    file.write_text(file.read_text() + "".join(lines))
+    words = ("--source", ground.top / "source", *ground.options, "--quiet")
+    said = partialroot("populate", "--fleet", file, *words, code=2).err.splitlines()
+    assert [line for line in said if "/nowhere" in line] == [
+        "partialroot: missing (error): /nowhere, needed by lacking.toml:1"
+    ]
+    assert said[-1] == f"partialroot: that is about {', '.join(zones[:5])} and 2 more"
+    assert set(os.listdir(ground.top / "zones")) == {"one", "two", "other"}
+
+
+@needs("root", "mount")
 def test_a_fleet_that_others_can_write_is_refused(ground: Ground) -> None:
     (ground.top / "fleet.toml").chmod(0o666)
     assert ground.populate("--fleet", ground.top / "fleet.toml", code=2)["error"]["kind"] == "profile"

@@ -10,6 +10,9 @@ from partialroot.zone.place import store_path
 if TYPE_CHECKING:
     from partialroot.pipeline.zones import Outcome
 
+_NAMED = 5
+"""So many zones are named of those that something is about; the others are counted."""
+
 
 def zonepaths(args: Namespace) -> tuple[str, ...]:
     """Return the zones a verb is about."""
@@ -23,13 +26,35 @@ def code(outcomes: "Iterable[Outcome[Any]]") -> int:
     return max((one.error.code for one in outcomes if one.error is not None), default=0)
 
 
-def say_outcomes(outcomes: "Iterable[Outcome[Any]]") -> None:
-    """Tell what was noticed at each zone, and the errors."""
+def say_outcomes(outcomes: "Sequence[Outcome[Any]]") -> None:
+    """Tell what was noticed at each zone, and the errors; what several zones have in common is told once.
+
+    Where a command is about several, they are named if that does not say which it is about.
+    """
+    notes: dict[str, list[str]] = {}
+    errors: dict[object, list[Outcome[Any]]] = {}
     for one in outcomes:
         for note in one.notes:
-            messages.say(note)
+            notes.setdefault(note, []).append(one.zonepath)
         if one.error is not None:
-            messages.say_error(one.error)
+            errors.setdefault((str(one.error), one.error.missing), []).append(one)
+    several = len(outcomes) > 1
+    for note, zonepaths in notes.items():
+        messages.say(note)
+        _say_zones(note, zonepaths if several else ())
+    for alike in errors.values():
+        error = alike[0].error
+        assert error is not None
+        messages.say_error(error)
+        _say_zones(str(error), [one.zonepath for one in alike] if several else ())
+
+
+def _say_zones(text: str, zonepaths: Sequence[str]) -> None:
+    """Say which zones a text was about that does not name them."""
+    unnamed = [zonepath for zonepath in zonepaths if zonepath not in text]
+    more = f" and {len(unnamed) - _NAMED} more" if len(unnamed) > _NAMED else ""
+    if unnamed:
+        messages.say(f"that is about {', '.join(unnamed[:_NAMED])}{more}")
 
 
 def zone_documents(
