@@ -280,6 +280,19 @@ def test_a_zone_that_was_deleted_by_hand_is_removed(place: Place) -> None:
     assert run("remove", place.zone, "--store", place.store).code == 2
 
 
+def test_a_zone_that_the_register_lost_is_in_it_again(place: Place) -> None:
+    """Else its image would be nobody's as soon as it is not mounted."""
+    (entry,) = (place.store / "zones").iterdir()
+    entry.unlink()
+    assert json.loads(run("status", "--all", "--json", "--store", place.store).out)["zones"] == []
+    done = run(*place.populating("web.toml"))
+    assert done.code == 0 and "nothing to do" in done.out, done.err
+    assert run("unmount", place.zone, "--store", place.store).code == 0
+    pruned(place)
+    assert (place.zone / "image").is_dir()
+    assert str(place.zone) in run("status", "--all", "--store", place.store).out
+
+
 # --- homes that stores share ----------------------------------------------------------------------------
 
 

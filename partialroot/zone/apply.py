@@ -15,6 +15,7 @@ from partialroot.zone.golden import Built
 from partialroot.zone.image import is_intact
 from partialroot.zone.journal import Binds, Intent, Step
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, ROOT_MODE, Site, dump_config, image_path, make_receipt
+from partialroot.zone.store import Registered
 from partialroot.zone.transaction import touch_zonepath
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def updating(
     from partialroot.zone.change import Change
 
     refuse_foreign_mounts(site, old)
+    _have_registered(site, old)
     with _hidden_shown(plan, site, old):
         change = Change(plan, site, request, None if config is None else dump_config(config), old)
         is_needed = not change.is_nothing
@@ -102,6 +104,12 @@ def updating(
             tell(change)
             yield Task(change.intent, site.mounter, change.build)
     return _mount(site, change.binds) or is_needed
+
+
+def _have_registered(site: Site, made: Receipt) -> None:
+    """Let the store know of a zone of ours that it does not know, as it was lost: else prune took its image."""
+    if site.store.registered(site.zonepath) is None:
+        site.store.register(Registered(site.zonepath, Path(made.image) if made.image else None, ()))
 
 
 def roll_back(site: Site, old: Receipt, tell: "Callable[[Change], object]" = lambda change: None) -> None:
