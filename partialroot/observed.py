@@ -7,15 +7,16 @@ where it is read. Nothing else is imported here: to find that nothing changed mu
 
 import os
 import stat
+import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from partialroot import __version__
 
-FORMAT = 1
+FORMAT = 2
 MOST = 20_000
 """So many paths are noted; of more than that it cannot be told later whether they changed."""
 
@@ -23,13 +24,19 @@ _RECENT_NS, _COARSE_NS = 50_000_000, 2_000_000_000
 """What changed so shortly before it was looked at may change again without another time: one tick, or the
 second or two that some file systems count in."""
 
-_STATUS = ("Uid:", "Gid:", "CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:")
+_STATUS = ("Uid:", "Gid:", "Groups:", "CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:")
 _BLOCK = 1 << 20
+_INT, _LONG = struct.calcsize("i"), struct.calcsize("l")
+_GETFLAGS = 0x80006601 | _LONG << 16  # FS_IOC_GETFLAGS of linux/fs.h
+_NO_FLAGS = bytes(_LONG)
+_IMMUTABLE = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: link(2) refuses both
 
 DAMAGED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What comes of reading a document that we did not write, or only in part."""
 
 Row = list[Any]
+Sums = tuple[str, str, bool]
+"""Of a file: its checksum, its :func:`attributes`, whether it is immutable."""
 
 
 class Watch:
@@ -50,10 +57,11 @@ class Watch:
     def names(self, path: str, names: Iterable[str], times: Row) -> None:
         """Note what is in a directory, and its :func:`times` before that was read."""
         if path not in self.lists and len(self.lists) <= MOST:
-            self.lists[path] = [_digest("\0".join(sorted(names))), *times]
+            self.lists[path] = [checksum("\0".join(sorted(names))), *times]
 
     def file(self, path: str) -> None:
         """Note what stat(2) says of a file, or of a directory of which only owner and mode count."""
+        path = os.path.abspath(path)
         if path not in self.files:
             self.files[path] = _stat(path)
 
@@ -70,11 +78,26 @@ class Watch:
         """Whether all was noted."""
         return not self.is_spoilt and max(len(self.nodes), len(self.lists)) <= MOST
 
-    def document(self, contents: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-        """Return all of it as JSON has it; ``contents`` are checksum and attributes of files by path."""
-        nodes = {path: row and [*row, *contents.get(path, (None, None))] for path, row in self.nodes.items()}
-        noted = {"nodes": nodes, "lists": self.lists, "files": self.files, "roots": self.roots}
-        return {"format": FORMAT, "host": host(), **noted}
+    def document(self, contents: Mapping[str, Sums]) -> dict[str, Any]:
+        """Return all of it, of types that marshal knows; ``contents`` are those of files, by path."""
+        for module in list(sys.modules.values()):  # our own code, as it may be changed where it lies
+            if module.__name__.startswith(__package__) and getattr(module, "__file__", None):
+                self.file(str(module.__file__))
+        noted = {"nodes": self.nodes, "lists": self.lists, "files": self.files, "roots": self.roots}
+        return {"format": FORMAT, "host": host(), "contents": contents, **noted}
+
+    @property
+    def seen(self) -> tuple[Any, ...]:
+        """All that was noted up to now, of types that marshal knows: what :meth:`add` takes."""
+        return self.nodes, self.lists, self.files, self.roots, self.is_spoilt
+
+    def add(self, seen: tuple[Any, ...]) -> None:
+        """Note what another process has seen as well."""
+        *every, is_spoilt = seen
+        every_of_mine: tuple[dict[str, Any], ...] = (self.nodes, self.lists, self.files, self.roots)
+        for mine, theirs in zip(every_of_mine, every, strict=True):
+            mine.update({path: one for path, one in theirs.items() if path not in mine})
+        self.is_spoilt |= is_spoilt
 
 
 current: Watch | None = None
@@ -92,50 +115,68 @@ def watching() -> Iterator[Watch]:
         current = before
 
 
-def name_of(document: Mapping[str, Any]) -> str:
-    """Return what tells observations apart, whenever they were made: change times are not part of it."""
-    import json
-
-    nodes = {path: row and [*row[:5], *row[6:]] for path, row in document["nodes"].items()}
-    lists = {path: row[0] for path, row in document["lists"].items()}
-    return _digest(json.dumps({**document, "nodes": nodes, "lists": lists}, sort_keys=True))
-
-
 # --- has anything changed? ----------------------------------------------------------------------------
 
 
-def holds(document: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Return whether all is as it was noted, and whether times in ``document`` were brought up to date.
+class Found(NamedTuple):
+    """What asking found: whether all is as it was noted, and whether times were brought up to date.
+
+    ``nodes`` is what lstat(2) says now of the paths that are there.
+    """
+
+    holds: bool
+    is_newer: bool
+    nodes: dict[str, os.stat_result]
+
+
+def ask(document: Mapping[str, Any]) -> Found:
+    """Ask whether all is as it was noted in ``document``, in which times are brought up to date.
 
     Where only the time of the last change differs (another name of a file came or went) the content tells.
     """
+    nodes: dict[str, os.stat_result] = {}
+    is_newer = False
     try:
-        if document["format"] != FORMAT or document["host"] != host():
-            return False, False
-        roots = all(os.path.realpath(path) == real for path, real in document["roots"].items())
-        if not roots or any(_stat(path) != row for path, row in document["files"].items()):
-            return False, False
-        checked = [_check(path, row) for path, row in document["nodes"].items()]
-        checked += [_check_names(path, row) for path, row in document["lists"].items()]
+        for one in _checks(document, nodes):
+            if one is None:
+                return Found(False, False, {})
+            is_newer |= one
     except DAMAGED:
-        return False, False
-    return None not in checked, True in checked
+        return Found(False, False, {})
+    return Found(True, is_newer, nodes)
 
 
-def _check(path: str, row: Row | None) -> bool | None:
-    """Return None for a path that changed, True for one of which only a time had to be brought up to date."""
+def _checks(document: Mapping[str, Any], nodes: dict[str, os.stat_result]) -> Iterator[bool | None]:
+    """Yield None for what changed, True where only a time had to be brought up to date."""
+    if document["format"] != FORMAT or document["host"] != host():
+        yield None
+    contents = document["contents"]
+    for path, real in document["roots"].items():
+        yield False if os.path.realpath(path) == real else None
+    for path, row in document["files"].items():
+        yield False if _stat(path) == row else None
+    for path, row in document["nodes"].items():
+        yield _check(path, row, contents.get(path), nodes)
+    for path, row in document["lists"].items():
+        yield _check_names(path, row)
+
+
+def _check(path: str, row: Row | None, content: Sums | None, nodes: dict[str, os.stat_result]) -> bool | None:
     try:
         found = os.lstat(path)
     except OSError:
-        found = None
-    if row is None or found is None:
-        return False if row is None and found is None else None
-    now = _row(found, os.readlink(path) if stat.S_ISLNK(found.st_mode) else None)
-    if now[:5] != row[:5] or now[6:9] != row[6:9]:
+        return None if row else False
+    if row is None:
+        return None
+    nodes[path] = found
+    now = _row(found, os.readlink(path) if row[8] is not None else None)
+    if now == row and row[5]:
+        return False
+    if now[:5] != row[:5] or now[6:] != row[6:]:
         return None
     if now[5] == row[5] and row[5]:
         return False
-    if stat.S_ISREG(found.st_mode) and (row[9] is None or (row[9], row[10]) != _content(path, found)):
+    if content is None or tuple(content) != _content(path, found):
         return None
     row[5] = now[5]
     return True
@@ -149,14 +190,14 @@ def _check_names(path: str, row: Row) -> bool | None:
         names = os.listdir(path)
     except OSError:
         names = []
-    if _digest("\0".join(sorted(names))) != row[0]:
+    if checksum("\0".join(sorted(names))) != row[0]:
         return None
     row[1:] = now
     return True
 
 
-def _content(path: str, found: os.stat_result) -> tuple[str, str] | None:
-    """Return checksum and attributes of a file that lstat(2) ``found``, None if it is not that any more."""
+def _content(path: str, found: os.stat_result) -> Sums | None:
+    """Return what is in a file that lstat(2) ``found``, None if it is not that any more."""
     import hashlib
 
     try:
@@ -169,7 +210,8 @@ def _content(path: str, found: os.stat_result) -> tuple[str, str] | None:
         digest = hashlib.sha256()
         while block := os.read(fd, _BLOCK):
             digest.update(block)
-        return digest.hexdigest(), attributes({name: os.getxattr(fd, name) for name in xattr_names(fd)})
+        xattrs = {name: os.getxattr(fd, name) for name in xattr_names(fd)}
+        return digest.hexdigest(), attributes(xattrs), is_immutable(fd)
     except OSError:
         return None
     finally:
@@ -182,6 +224,17 @@ def xattr_names(fd: int) -> list[str]:
         return []
     own = ("trusted.", "btrfs.", "security.ima", "security.evm")
     return [name for name in os.listxattr(fd) if not name.startswith(own)]
+
+
+def is_immutable(fd: int) -> bool:
+    """Return whether chattr +i or +a is set; file systems without such flags have none set."""
+    import fcntl
+
+    try:
+        flags = fcntl.ioctl(fd, _GETFLAGS, _NO_FLAGS)
+    except OSError:
+        return False
+    return bool(int.from_bytes(flags[:_INT], sys.byteorder) & _IMMUTABLE)
 
 
 def attributes(xattrs: Mapping[str, bytes]) -> str:
@@ -203,7 +256,8 @@ def host() -> list[str]:
         rights = [str(os.geteuid()), str(os.getegid())]
     system = os.uname()
     code = os.path.dirname(__file__)  # of one version there may be two, one of them changed
-    return [__version__, code, sys.platform, system.release, system.machine, *rights]
+    names = sys.getfilesystemencoding()
+    return [__version__, code, sys.platform, names, system.release, system.machine, *rights]
 
 
 # --- what is noted of one path ------------------------------------------------------------------------
@@ -238,11 +292,12 @@ def _stat(path: str) -> Row | None:
         return None
     if stat.S_ISDIR(found.st_mode):
         return [found.st_mode, found.st_uid, found.st_gid, found.st_dev, found.st_ino]
-    times = [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    times = [found.st_size, found.st_mtime_ns, _settled(found)]
     return [found.st_mode, found.st_uid, found.st_gid, *times, found.st_dev, found.st_ino]
 
 
-def _digest(text: str) -> str:
+def checksum(text: str) -> str:
+    """Return the SHA-256 of a text."""
     import hashlib  # the tree, which is imported for everything, notes what it sees
 
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

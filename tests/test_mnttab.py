@@ -22,7 +22,7 @@ from partialroot.host.illumos.mnttab import (
 from partialroot.model import Entry, Layer, Selection, ZoneSettings
 from partialroot.nodes import FileType, Reason
 from partialroot.paths import RootPath
-from partialroot.pipeline.planning import refuse_covered
+from partialroot.pipeline.choosing import refuse_covered
 
 HWCAP = "/usr/lib/libc/libc_hwcap1.so.1"
 LIBC = f"{HWCAP}\t/lib/libc.so.1\tlofs\tdev=4410002\t1762000003\n"

@@ -18,7 +18,8 @@ from sources import write
 
 from partialroot import observed
 from partialroot.pipeline import grouping, inspecting, refreshing
-from partialroot.zone.settled import PART, Settled
+from partialroot.zone.observations import PART
+from partialroot.zone.settled import Settled
 from partialroot.zone.store import zone_key
 
 pytestmark = needs("root", "mount")

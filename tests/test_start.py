@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from needs import needs
@@ -54,6 +55,26 @@ def test_a_closure_needs_no_profiles_packages_and_zones(tmp_path: Path) -> None:
     assert not parts(names, "partialroot.closure.scripts")  # this Python is a program
     assert parts(names, "partialroot.zone") <= {"partialroot.zone", "partialroot.zone.place"}
     assert parts(names, "partialroot.host") <= {"partialroot.host", "partialroot.host.local"}
+
+
+@needs("root", "glibc")
+def test_a_choice_that_is_remembered_needs_nothing_to_choose_with(scratch: Path) -> None:
+    """A second zone of the same profile, and no option that anybody has to understand."""
+    profile = scratch / "one.toml"
+    profile.write_text('programs = ["sh"]\n')
+    words = (profile, "--quiet", "--share", "copy", "--store", scratch / "store")
+    time.sleep(0.06)  # what was written this moment may be written again
+    said(IMPORTED, "populate", scratch / "first", *words)
+    time.sleep(0.06)
+    said(IMPORTED, "populate", scratch / "second", *words)
+    names = said(IMPORTED, "populate", scratch / "third", *words)
+    said(IMPORTED, "remove", *(scratch / name for name in ("first", "second", "third")), *words[3:])
+    needless = ("closure", "profiles", "plan.select", "pipeline.choosing", "source.packages", "host.illumos")
+    assert parts(names, *(f"partialroot.{one}" for one in needless)) <= {
+        "partialroot.profiles.wording",
+        "partialroot.profiles",
+    }
+    assert not parts(names, "tomllib", "urllib.request", "psutil", "plumbum", "rich", "subprocess")
 
 
 @needs("glibc")

@@ -150,7 +150,9 @@ def profiles(args: Namespace) -> int:
 
 
 def _profiles_list(args: Namespace) -> int:
-    found = planning.library(_options(args)).names()
+    from partialroot.pipeline.choosing import library
+
+    found = library(_options(args)).names()
     if args.json:
         print(documents.encode({"profiles": [{**one._asdict(), "file": str(one.file)} for one in found]}))
     else:
@@ -159,7 +161,9 @@ def _profiles_list(args: Namespace) -> int:
 
 
 def _profiles_show(args: Namespace) -> int:
-    profile = planning.compose(_options(args), _named(args))
+    from partialroot.pipeline.choosing import compose
+
+    profile = compose(_options(args), _named(args))
     if args.json:
         print(documents.encode({"profile": documents.profile_document(profile)}))
     else:
@@ -168,8 +172,10 @@ def _profiles_show(args: Namespace) -> int:
 
 
 def _profiles_check(args: Namespace) -> int:
+    from partialroot.pipeline.choosing import make_selection
+
     with reading(_options(args)) as options:
-        selection = planning.make_selection(options, _named(args))[0]
+        selection = make_selection(options, _named(args))[0]
     wanting = documents.wanting(selection.missing)
     if args.json:
         missing = [documents.missing_document(one) for one in selection.missing]

@@ -45,9 +45,11 @@ def zones_only(words: Sequence[str]) -> tuple[str, ...]:
 
 def hostname(text: str | None) -> str | None:
     """Return the name of ``--hostname``; UsageError for what is none."""
+    if text is None:
+        return None
     from partialroot.profiles.fleet import is_hostname
 
-    if text is not None and not is_hostname(text):
+    if not is_hostname(text):
         raise UsageError(f"{text!r} is no host name", hint="letters, digits, - and ., at most 64")
     return text
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from partialroot.observed import is_immutable
+
 _NAME = re.compile(r"\.partialroot-[0-9]+-[0-9a-f]{16}")
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -110,8 +112,6 @@ def new_name() -> str:
 
 def _is_immutable(file: str) -> bool:
     """Whether a file is immutable or append-only, as far as we may see."""
-    from partialroot.source.content import is_immutable
-
     with suppress(OSError), open(file, "rb", opener=lambda path, _: os.open(path, READ)) as source:
         return is_immutable(source.fileno())
     return False

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from partialroot.errors import PartialRootError
 from partialroot.host import local
-from partialroot.pipeline.planning import BRAND_CONFIG, make_selection
+from partialroot.pipeline.choosing import BRAND_CONFIG, make_selection
 from partialroot.pipeline.sources import Options, platform_name
 from partialroot.plan.facts import HostFacts
 from partialroot.source.packages import open_packages

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.errors import ProfileError, UsageError
 from partialroot.pipeline.grouping import Asked
-from partialroot.pipeline.planning import library
 from partialroot.pipeline.sources import Options
-from partialroot.profiles.fleet import Fleet, FleetZone, Given, read_fleet
 from partialroot.profiles.wording import quoted, suggestion
+
+if TYPE_CHECKING:  # most zones are asked for in the words of a command
+    from partialroot.profiles.fleet import Fleet, FleetZone, Given
 
 
 class Wanted(NamedTuple):
@@ -33,11 +34,13 @@ def of_fleet(options: Options, file: Path, only: Sequence[str] = ()) -> list[Wan
     ``--set`` has the last word on parameters. Raises ProfileError for what is wrong with the file, with its
     line, and UsageError for a zone that is not in it.
     """
+    from partialroot.profiles.fleet import read_fleet
+
     fleet = read_fleet(file)
     return list(_Reading(options, fleet, file.name).wanted(_chosen(fleet, only)))
 
 
-def _chosen(fleet: Fleet, only: Sequence[str]) -> list[FleetZone]:
+def _chosen(fleet: "Fleet", only: Sequence[str]) -> "list[FleetZone]":
     known = {zone.zonepath: zone for zone in fleet.zones}
     for zonepath in only:
         if zonepath not in known:
@@ -55,6 +58,8 @@ class _Declared:
 
     def of(self, profiles: tuple[str, ...]) -> frozenset[str]:
         if profiles not in self._known:
+            from partialroot.pipeline.choosing import library
+
             self._known[profiles] = library(self._options).parameters(profiles)
         return self._known[profiles]
 
@@ -69,11 +74,11 @@ class _Declared:
 class _Reading:
     """A fleet, being made into what is asked for."""
 
-    def __init__(self, options: Options, fleet: Fleet, file: str) -> None:
+    def __init__(self, options: Options, fleet: "Fleet", file: str) -> None:
         self._options, self._fleet, self._file = options, fleet, file
         self._declared = _Declared(options)
 
-    def wanted(self, zones: Sequence[FleetZone]) -> Iterator[Wanted]:
+    def wanted(self, zones: "Sequence[FleetZone]") -> Iterator[Wanted]:
         self._refuse_unknown(self._fleet.parameters, {zone.profiles for zone in self._fleet.zones})
         addresses: dict[str, str] = {}
         for zone in zones:
@@ -84,14 +89,14 @@ class _Reading:
                 raise ProfileError(f"has the address of {other}", path=zone.where, hint="give it another")
             yield Wanted(zone.zonepath, asked)
 
-    def _refuse_unknown(self, given: Mapping[str, Given], sets: Iterable[tuple[str, ...]]) -> None:
+    def _refuse_unknown(self, given: "Mapping[str, Given]", sets: Iterable[tuple[str, ...]]) -> None:
         known = frozenset[str]().union(*(self._declared.of(profiles) for profiles in sets)) if given else ()
         for name, (_, where) in given.items():
             if name not in known:
                 hint = suggestion(name, known, "parameters")
                 raise ProfileError(f"no profile here has the parameter {quoted(name)}", path=where, hint=hint)
 
-    def _asked(self, zone: FleetZone) -> Asked:
+    def _asked(self, zone: "FleetZone") -> Asked:
         address = None if zone.address is None else _address(*zone.address)
         declared = self._declared.of(zone.profiles) if self._fleet.parameters else frozenset()
         common = {name: one.value for name, one in self._fleet.parameters.items() if name in declared}

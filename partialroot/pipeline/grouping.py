@@ -3,16 +3,18 @@
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from partialroot.errors import PartialRootError
 from partialroot.model import Profile
 from partialroot.nodes import NOTHING
-from partialroot.pipeline.planning import Planned, library, make_plan
+from partialroot.pipeline.planning import Planned, make_plan
 from partialroot.pipeline.sources import Options, open_tree
-from partialroot.plan.vary import vary
-from partialroot.profiles.library import Library
 from partialroot.source.tree import Tree
+from partialroot.zone.settled import make_room
+
+if TYPE_CHECKING:  # what is remembered needs no profiles
+    from partialroot.profiles.library import Library
 
 
 class Asked(NamedTuple):
@@ -58,6 +60,13 @@ class Planner:
             raise known
         return known
 
+    def remember(self) -> None:
+        """Have what was planned remembered, for who asks for the same."""
+        plans = [one for one in self._known.values() if isinstance(one, Planned)]
+        saved = [one.follows.save() for one in plans if one.follows]
+        if any(saved):
+            make_room(str(self._options.store))
+
     def _try(self, asked: Asked) -> Planned | PartialRootError:
         try:
             return self._varied(asked) or self._plan(asked)
@@ -68,6 +77,8 @@ class Planner:
         """Return the plan from the first that was made of these profiles; None where it cannot be had so."""
         if asked.profiles not in self._first:
             return None
+        from partialroot.plan.vary import vary
+
         made, planned = self._first[asked.profiles]
         plan = vary(planned.plan, made, self._compose(asked), self._tree)
         return plan and planned._replace(plan=plan)
@@ -84,7 +95,9 @@ class Planner:
         return self._library.compose(asked.profiles, asked.parameters)
 
     @cached_property
-    def _library(self) -> Library:
+    def _library(self) -> "Library":
+        from partialroot.pipeline.choosing import library
+
         return library(self._options)
 
     @cached_property

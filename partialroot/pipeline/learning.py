@@ -30,9 +30,9 @@ from partialroot.learn.trace import Trace, united
 from partialroot.learn.wording import Learned, added, written
 from partialroot.model import Selection
 from partialroot.paths import STANDARD_PATH
+from partialroot.pipeline.choosing import library, select_profile
 from partialroot.pipeline.exercise import Exercise, exercise
 from partialroot.pipeline.opening import packages_of
-from partialroot.pipeline.planning import library, select_profile
 from partialroot.pipeline.sources import Options, open_tree, platform_name
 from partialroot.plan.policy import Excludes, shared_tops
 from partialroot.plan.wishes import named_literally

@@ -1,134 +1,32 @@
-"""From what the user asked for to a plan: library, source, selection, host facts, plan."""
+"""From what the user asked for to a plan: what is chosen (anew, or as it is remembered), host facts, plan."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from partialroot.closure.modules import brand
-from partialroot.closure.modules.brand import BrandProgram
-from partialroot.errors import BusyError, ConflictError, SourceError
+from partialroot.errors import BusyError, ConflictError
 from partialroot.host import local
 from partialroot.host.facts import golden
-from partialroot.host.illumos import goldens, mnttab
-from partialroot.host.illumos.mnttab import MountTable
-from partialroot.model import Layer, Plan, Profile, Selection, ZoneSettings
-from partialroot.nodes import NOTHING, Node
-from partialroot.paths import RootPath, host_path, is_tarball
-from partialroot.pipeline.opening import packages_of
-from partialroot.pipeline.sources import (
-    Options,
-    names_of,
-    open_tree,
-    platform_name,
-    reading,
-)
+from partialroot.model import Layer, Plan, ZoneSettings
+from partialroot.pipeline.remembering import choose
+from partialroot.pipeline.sources import Options, reading
 from partialroot.plan.facts import DATASET_LEAST
-from partialroot.plan.planner import Sharing, plan, refuse_missing, without_unreadable
-from partialroot.plan.platforms import Illumos, Linux, Literal, Platform
-from partialroot.plan.select import select
+from partialroot.plan.planner import Sharing, plan
 from partialroot.plan.space import There, check_space
-from partialroot.plan.wishes import with_overlays
-from partialroot.profiles.library import Library
-from partialroot.source.content import measure
-from partialroot.source.packages import Packages, open_packages
-from partialroot.source.tree import Tree
-
-BRAND_CONFIG = RootPath("/usr/lib/brand/partial-root/config.xml")
-
-
-def library(options: Options) -> Library:
-    """Return where profiles are looked up."""
-    if is_tarball(options.source.name):  # it must be looked into, to tell its platform
-        with reading(options) as seen:
-            return Library(options.manifests, platform_name(seen, open_tree(seen)))
-    return Library(options.manifests, platform_name(options, open_tree(options)))
-
-
-def compose(options: Options, profiles: Sequence[str]) -> Profile:
-    """Return the profiles, and all they use, as one."""
-    return library(options).compose(profiles, options.parameters)
-
-
-def _platform(name: str, tree: Tree) -> Platform:
-    if name == "illumos":
-        return Illumos(_brand_programs(tree))
-    from partialroot.host.linux.pause import pause_program
-
-    machine = os.uname().machine
-    return Linux(lambda: pause_program(machine))
-
-
-def _brand_programs(tree: Tree) -> tuple[BrandProgram, ...]:
-    """Return what our brand runs in a zone, by the source's config.xml where it is installed."""
-    if tree.resolve(BRAND_CONFIG).node is None:
-        return brand.USUAL
-    text = tree.read(BRAND_CONFIG).decode("utf-8", "surrogateescape")
-    return brand.programs(text, BRAND_CONFIG)
+from partialroot.plan.supplied import with_suppliers
+from partialroot.zone.observations import Observations
 
 
 class Planned(NamedTuple):
-    """A plan, and the owners that cannot be given to a file on this host."""
+    """A plan, and the owners that cannot be given to a file on this host.
+
+    ``follows`` is what it was made from, None where that cannot be told later.
+    """
 
     plan: Plan
     lost_owners: frozenset[tuple[int, int]]
-
-
-def make_selection(options: Options, profiles: Sequence[str]) -> tuple[Selection, Tree]:
-    """Compose the profiles and select from the source; what is missing is in the selection.
-
-    Of a tarball everything is selected if no profile is named.
-    """
-    tree = open_tree(options)
-    if options.unpacked and not profiles:
-        from partialroot.plan.whole import select_all
-
-        origin = str(options.unpacked.tarball)
-        everything = select_all(tree, _platform(platform_name(options, tree), tree), origin)
-        return everything._replace(warnings=(*everything.warnings, *options.unpacked.lost)), tree
-    known = Library(options.manifests, platform_name(options, tree))
-    profile = known.compose(profiles, options.parameters)
-    selected = select_profile(options, profile, tuple(sorted(names_of(profiles))), tree, packages_of(tree))
-    warnings = (*selected.warnings, *_unheeded(options, selected.platform))
-    return selected._replace(definitions=known.definitions(profiles), warnings=warnings), tree
-
-
-def _unheeded(options: Options, platform: str) -> Iterator[str]:
-    """Yield what zones of illumos are not given by us: zonecfg(8) and what runs in them say it."""
-    own = {"hostname": options.hostname, "address": options.address} if platform == "illumos" else {}
-    for name, value in own.items():
-        if value is not None and name not in options.parameters:
-            yield f"the {name} is not set: on illumos only a profile with the parameter {name!r} can do that"
-
-
-def select_profile(
-    options: Options, profile: Profile, names: tuple[str, ...], tree: Tree, packages: Packages
-) -> Selection:
-    """Select from the source what a composed profile says."""
-    target = Literal() if profile.fragments else _platform(platform_name(options, tree), tree)
-    profile, missing = with_overlays(profile, options.overlays, packages)
-    selected = select(profile, names, tree, packages, target)
-    selected = selected._replace(missing=(*missing, *selected.missing))
-    if profile.fragments:
-        selected = _with_fragments(selected, options, profile, tree, packages)
-    return selected._replace(views=options.views)
-
-
-def _with_fragments(
-    selected: Selection, options: Options, profile: Profile, tree: Tree, packages: Packages
-) -> Selection:
-    from partialroot.pipeline.fixing import fix  # mvi's notation is seldom used
-    from partialroot.plan.fragments import with_fragments
-
-    return with_fragments(
-        selected,
-        profile.fragments,
-        tree,
-        packages,
-        lambda one: fix(one, profile.fragments, tree, unconfined=options.run_fix_scripts),
-        keep_going=options.keep_going,
-        add_closure=options.add_closure,
-    )
+    follows: Observations | None = None
 
 
 def make_plan(
@@ -145,16 +43,10 @@ def make_plan(
     be a dataset, ``dataset`` returns the zonepath's: it may be a clone of one beside that. Raises
     MissingError before a byte is read for measuring, and every other refusal of the stages.
     """
-    selection, tree = make_selection(options, profiles)
-    refuse_missing(selection)
-    if local.is_illumos():
-        refuse_covered(selection, mnttab.read())
+    (selection, contents, supplied), follows = choose(options, profiles, suppliers=suppliers)
     refuse_host_network(selection.settings, options.trust_zone)
     read_only = selection.settings.read_only
     sharing = Sharing.parse(options.share, trust_zone=options.trust_zone, read_only=read_only)
-    contents = measure(tree, _files(selection))
-    selection = without_unreadable(selection, contents)
-    refuse_missing(selection)
     try:
         facts = local.probe(selection, options.store, zonepaths, into_root=sharing.link_into_root)
     except FileNotFoundError as error:
@@ -163,6 +55,8 @@ def make_plan(
             "went away while it was looked at", path=where, hint="run the command again"
         ) from error
     if dataset:
+        from partialroot.host.illumos import goldens
+
         roots = golden(selection, DATASET_LEAST, lambda: goldens.why_not(dataset()))
         facts = facts._replace(golden=roots._replace(home=Layer.PRIVATE))
     if options.unpacked:
@@ -173,12 +67,7 @@ def make_plan(
         facts = facts._replace(no_mount="")
     planned = plan(selection, facts, contents, sharing)
     check_space(planned, facts, _there(planned, dataset))
-    if suppliers:  # later, packages may have changed
-        from partialroot.plan.supplied import taken, with_suppliers
-        from partialroot.source.packages.suppliers import suppliers as find_suppliers
-
-        planned = with_suppliers(planned, find_suppliers(tree, open_packages(tree), taken(planned)))
-    return Planned(planned, facts.lost_owners)
+    return Planned(with_suppliers(planned, supplied), facts.lost_owners, follows)
 
 
 def _there(planned: Plan, dataset: Callable[[], str] | None) -> There:
@@ -188,6 +77,8 @@ def _there(planned: Plan, dataset: Callable[[], str] | None) -> There:
 
     image, key = image_path(planned), planned.golden
     if key and dataset:
+        from partialroot.host.illumos import goldens
+
         has_golden = goldens.Goldens.beside(dataset()).has(key)
     else:
         has_golden = bool(key and image and subvolumes.has(Path(image), key))
@@ -214,22 +105,6 @@ def refuse_shared_datasets(zonepaths: Sequence[Path], image_home: Path) -> None:
     for zonepath in zonepaths:
         if not image_home.is_relative_to(zonepath):
             refuse_shared_dataset(existing(zonepath), [existing(image_home)])
-
-
-def refuse_covered(selection: Selection, mounts: MountTable) -> None:
-    """Raise SourceError for files that a loopback mount shows: they are not those of the source."""
-    source = str(selection.source)
-    paths = (one.source for one in selection.entries if one.source and one.source not in selection.views)
-    wrong = mnttab.covered(mounts, source, (host_path(selection.source, NOTHING, path) for path in paths))
-    if wrong:
-        raise SourceError(
-            f"something else is mounted over {', '.join(wrong)}",
-            hint=f"umount {mounts.holding(wrong[0]).point}; over single files root sees through it",
-        )
-
-
-def _files(selection: Selection) -> Iterator[tuple[RootPath, Node]]:
-    return ((entry.source, entry.node) for entry in selection.entries if entry.source and entry.node)
 
 
 def refuse_host_network(settings: ZoneSettings, trust_zone: bool) -> None:

@@ -70,6 +70,7 @@ def populate(
         store = Store(options.store)
         begin = partial(_populating, store, seen, planner, places)
         built = do_all(store, list(places), begin, workers=workers, first=tuple(first), tell=tell)
+        planner.remember()
     return Populated(plans, (*refused, *built), time.monotonic() - started)
 
 
@@ -131,11 +132,11 @@ def _populating(
     """Build one zone, or bring it to what is asked for."""
     asked, place = places[zonepath], Path(zonepath)
     planned = planner.plan(asked)
-    plan, lost_owners = planned
+    plan = planned.plan
     if is_branded(place):
         request = asked.options(options).request(asked.profiles, plan.platform)
         return Outcome(zonepath, _converge(place, planned, options, request))
-    with opened(store, place, plan.platform, lost_owners, shared) as (site, notes):
+    with opened(store, place, plan.platform, planned.lost_owners, shared) as (site, notes):
         request = asked.options(options).request(asked.profiles, plan.platform)
         old, config = _ours_or_vacant(place), config_of(plan, place, asked.hostname)
         refuse_running(place)

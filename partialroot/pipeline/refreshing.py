@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from partialroot.errors import BusyError, PartialRootError, StoreError, ZonepathError
 from partialroot.model import Receipt, Request
-from partialroot.observed import Watch, watching
 from partialroot.pipeline.batches import Tell, do_all, ignore
 from partialroot.pipeline.comparing import (
     Comparison,
@@ -116,9 +115,9 @@ def _refresh_all(
     if common.is_from_tarball:
         return each(zones, lambda one: Outcome(one, _nothing(need_receipt(Path(one)))))
     try:
-        with watching() as watch, reading(Options.again(common, store)) as options:
+        with reading(Options.again(common, store)) as options:
             planner = Planner(options, [(Path(one), zones[one]) for one in zones])
-            group = _Group(store, common, zones, planner, watch)
+            group = _Group(store, common, zones, planner)
             if how.dry_run:
                 with Shared() as shared:
                     return each(zones, lambda one: group.show(one, shared))
@@ -140,15 +139,13 @@ def _refresh_all(
 class _Group:
     """Zones that one planner is for, with what is asked of each."""
 
-    def __init__(
-        self, store: Path, common: Request, zones: dict[str, Asked], planner: Planner, watch: Watch
-    ) -> None:
+    def __init__(self, store: Path, common: Request, zones: dict[str, Asked], planner: Planner) -> None:
         if not store.is_dir():
             raise StoreError("there is no store", path=str(store), hint="--store DIR names it")
         self.store = Store(store)
         self._common, self._zones, self._planner = common, zones, planner
         self._comparisons: dict[object, Comparison] = {}
-        self._settling = Settling(self.store, watch)
+        self._settling = Settling(self.store)
 
     def show(self, zonepath: str, shared: Shared | None = None) -> Outcome[Refreshed]:
         """Tell what a refresh would do, without any effect."""
@@ -180,7 +177,7 @@ class _Group:
                 config = config_of(planned.plan, path, old.request.hostname)
                 changed = yield from apply.updating(planned.plan, site, old.request, config, old, _name)
             unstage(site)
-            self._settling.note(site, planned.plan, need_receipt(path) if changed else old)
+            self._settling.note(site, planned, need_receipt(path) if changed else old)
             return Outcome(zonepath, Refreshed(changed, False, found or _nothing(old).brought), notes=notes)
 
     def _refresh_branded(self, zonepath: Path) -> Outcome[Refreshed]:

@@ -15,9 +15,9 @@ from partialroot.learn.needs import Needs
 from partialroot.learn.trace import Trace
 from partialroot.learn.wording import pasted
 from partialroot.model import Finding, Profile, Receipt
+from partialroot.pipeline.choosing import compose
 from partialroot.pipeline.exercise import Exercise, exercise
 from partialroot.pipeline.opening import packages_of
-from partialroot.pipeline.planning import compose
 from partialroot.pipeline.running import Boot, start
 from partialroot.pipeline.sources import Options, open_tree
 from partialroot.pipeline.zones import Outcome, each, need_receipt, opened

@@ -3,11 +3,8 @@
 What was measured is remembered, so that a second run reads nothing.
 """
 
-import fcntl
 import hashlib
 import os
-import struct
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from errno import ENODATA, ENOTSUP
 
@@ -23,10 +20,6 @@ MANY = 500
 """So many files are worth a second process to read half of them."""
 
 _LARGE = 8 << 20  # bytes
-_INT, _LONG = struct.calcsize("i"), struct.calcsize("l")
-_GETFLAGS = 0x80006601 | _LONG << 16  # FS_IOC_GETFLAGS of linux/fs.h
-_NO_FLAGS = bytes(_LONG)
-_IMMUTABLE = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: link(2) refuses both
 KIND = memory.kind("content", Content._fields)
 Fields = tuple[str, tuple[tuple[str, bytes], ...], bool]
 
@@ -93,7 +86,7 @@ def read_fields(descriptor: int, path: RootPath, node: Node, beginning: bytes) -
 
     Raises SourceError for one that is no longer what lstat(2) said.
     """
-    fields = _sha256(descriptor, node.size, beginning), _xattrs(descriptor), is_immutable(descriptor)
+    fields = _sha256(descriptor, node.size, beginning), _xattrs(descriptor), observed.is_immutable(descriptor)
     after = os.fstat(descriptor)
     if (after.st_size, after.st_mtime_ns) != (node.size, node.mtime_ns):
         raise SourceError("changed while it was read", path=path, hint="run the command again")
@@ -136,12 +129,3 @@ def _xattr(descriptor: int, name: str) -> bytes | None:
         if error.errno in (ENODATA, ENOTSUP):
             return None
         raise
-
-
-def is_immutable(descriptor: int) -> bool:
-    """Return whether chattr +i or +a is set; file systems without such flags have none set."""
-    try:
-        flags = fcntl.ioctl(descriptor, _GETFLAGS, _NO_FLAGS)
-    except OSError:
-        return False
-    return bool(int.from_bytes(flags[:_INT], sys.byteorder) & _IMMUTABLE)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
+from partialroot import observed
+
 T = TypeVar("T")
 
 _MOST_PARTS = 256  # whose numbers are a byte each: both processes may read them from one pipe
@@ -36,9 +38,9 @@ def meanwhile(
     """Let a forked process begin with the items; yield what takes part in that and returns all results.
 
     Both take the next few until none are left. Of what happens there only the results come here, values that
-    marshal knows; if something goes wrong there, its part is done again here: all errors are those of
-    ``work``. It is ended with the context, whether it was waited for or not; where this process is killed,
-    before it begins with the next item.
+    marshal knows, and what was looked at (module observed); if something goes wrong there, its part is done
+    again here: all errors are those of ``work``. It is ended with the context, whether it was waited for or
+    not; where this process is killed, before it begins with the next item.
     """
     size = max(1, -(-len(items) // _MOST_PARTS))
     parts = [items[at : at + size] for at in range(0, len(items), size)]
@@ -60,7 +62,10 @@ def meanwhile(
         _, status = os.waitpid(child, 0)
         runs = False
         if not status and answer:
-            done.update(marshal.loads(answer))  # noqa: S302 - ours
+            theirs, seen = marshal.loads(answer)  # noqa: S302 - ours
+            done.update(theirs)
+            if observed.current:
+                observed.current.add(seen)
         found = (done[number] if number in done else work(part) for number, part in enumerate(parts))
         return list(chain.from_iterable(found))
 
@@ -101,8 +106,8 @@ def _answer(writing: int, answer: Callable[[], Any]) -> NoReturn:
     """Write the answer and end, without whatever else a process does at its end."""
     status = 1
     try:
-        with open(writing, "wb") as pipe:
-            pipe.write(marshal.dumps(answer()))
+        with open(writing, "wb") as pipe, observed.watching() as watch:
+            pipe.write(marshal.dumps((answer(), watch.seen)))
         status = 0
     finally:
         os._exit(status)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partialroot.errors import BusyError, NoReceiptError
-from partialroot.zone import fs, previous, receipt, settled, uses
+from partialroot.zone import fs, observations, previous, receipt, settled, uses
 from partialroot.zone.image import leftovers, release_image, sweep
 from partialroot.zone.removal import remove
 from partialroot.zone.store import Registered, Store, zone_key
@@ -98,10 +98,10 @@ def _left_in_store(store: Store) -> list[Path]:
         begun = set(os.listdir(at))
     keys = {zone_key(zone.zonepath) for zone in store.each_zone()} | begun
     found = []
-    for part in ("journal", "zones", "locks", previous.PART, settled.PART):
+    for part in ("journal", "zones", "locks", previous.PART, observations.PART):
         for path in sorted((store.root / part).iterdir()):
             is_half = path.name.endswith(fs.UNSAVED) and path.name.removesuffix(fs.UNSAVED) not in begun
-            of_zone = part == previous.PART or (part == settled.PART and "-" not in path.name)
+            of_zone = part == previous.PART or (part == observations.PART and "-" not in path.name)
             is_orphan = part == "locks" or (of_zone and path.name not in keys)
             if (is_half or is_orphan) and _is_old(path):
                 found.append(path)

@@ -6,6 +6,7 @@ import stat
 from contextlib import suppress
 
 from partialroot.nodes import FileType
+from partialroot.observed import is_immutable
 from partialroot.zone import fs, look
 
 DEEP = 64
@@ -48,8 +49,6 @@ def refuse_undeletable(at: int) -> None:
 
 def _is_pinned(found: look.Found) -> bool:
     """Whether a file or directory has the attribute that forbids its removal (or its entries')."""
-    from partialroot.source.content import is_immutable
-
     opened = look.open_file if found.node.type is FileType.FILE else look.open_directory
     fd = opened(found.parent, found.path.name, found.node)
     try:

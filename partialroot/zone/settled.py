@@ -4,7 +4,7 @@
 
     STORE/settled/KEY              a zone: how its own files were, and which of the others it follows from
     STORE/settled/image-KEY        an image: how its files were
-    STORE/settled/observed-NAME    what plans were made from (module observed)
+    STORE/settled/observed-KEY     what plans were made from (module observations)
 
 Nothing depends on these files: where one is missing, damaged or out of date, a plan is made anew. That goes
 for a power cut, too, so they are not synced. What is compared are times, sizes and inodes, never contents.
@@ -19,19 +19,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from partialroot import observed
+from partialroot.observed import DAMAGED
 from partialroot.zone import fs
 from partialroot.zone.dirs import Dirs, opened
+from partialroot.zone.observations import OBSERVED, PART, Observations
 
-PART = "settled"
-OBSERVED, IMAGE = "observed-", "image-"
+IMAGE = "image-"
+SPARE = 32
+"""So many observations are kept that no zone follows from: of the last requests."""
+
 OWN = ("receipt.json", "config.json", "image", "root")
 
 
 class Zone(NamedTuple):
     """A zone by its path and the key of its files in the store, with its image and what is mounted of it.
 
-    ``places`` are the paths of its entries in the root.
+    ``places`` are the paths of its entries in the root; ``request`` and ``observed`` are key and name of the
+    observations that its plan follows from.
     """
 
     zonepath: str
@@ -41,6 +45,8 @@ class Zone(NamedTuple):
     digest: str | None
     tops: tuple[str, ...]
     places: tuple[str, ...]
+    request: str
+    observed: str
 
 
 # --- asking -------------------------------------------------------------------------------------------
@@ -73,7 +79,7 @@ class Settled:
                 and self._once(zone["observed"], self._is_unchanged, zone)
             )
             return (zone["digest"],) if is_settled else None
-        except (OSError, *observed.DAMAGED):
+        except (OSError, *DAMAGED):
             return None
 
     def follows(self, zonepath: str, key: str) -> bool:
@@ -88,7 +94,7 @@ class Settled:
                 and zone["own"] == _own(zonepath)
                 and self._once(zone["observed"], self._is_unchanged, zone)
             )
-        except (OSError, *observed.DAMAGED):
+        except (OSError, *DAMAGED):
             return False
 
     def _once(self, name: str, ask: Callable[[Mapping[str, Any]], bool], zone: Mapping[str, Any]) -> bool:
@@ -101,14 +107,9 @@ class Settled:
         return image is not None and image["state"] == _state_of_image(zone["image"], image["places"])
 
     def _is_unchanged(self, zone: Mapping[str, Any]) -> bool:
-        name = OBSERVED + str(zone["observed"])
-        document = self._read(name)
-        if document is None:
-            return False
-        holds, is_newer = observed.holds(document)
-        if holds and is_newer:
-            with suppress(OSError):
-                _write(self._store, name, document)
+        observations = Observations(self._store, zone["request"])
+        holds = observations.ask(zone["observed"]).holds
+        observations.save()
         return holds
 
     def _read(self, name: str) -> Any:
@@ -129,21 +130,17 @@ class Notes:
         self._store = store
         self._written: set[str] = set()
 
-    def add(
-        self, zone: Zone, observations: Mapping[str, Any], image_places: Callable[[], Iterable[str]]
-    ) -> None:
-        """Note that a zone is as its plan says, which follows from ``observations``.
+    def add(self, zone: Zone, image_places: Callable[[], Iterable[str]]) -> None:
+        """Note that a zone is as its plan says.
 
         ``image_places`` tells the paths in its image. Where it cannot be written, it is not noted.
         """
-        name = observed.name_of(observations)
         with suppress(OSError):
-            self._once(OBSERVED + name, lambda: observations)
             if zone.image:
                 image = zone.image
                 self._once(IMAGE + zone.image_key, lambda: _about_image(image, image_places()))
             state = _state(self._store, zone.zonepath, zone.key, zone.places)
-            about = {**zone._asdict(), "own": _own(zone.zonepath), "state": state, "observed": name}
+            about = {**zone._asdict(), "own": _own(zone.zonepath), "state": state}
             _write(self._store, zone.key, about)
 
     def _once(self, name: str, make: Callable[[], Mapping[str, Any]]) -> None:
@@ -158,28 +155,41 @@ def _about_image(image: str, places: Iterable[str]) -> Mapping[str, Any]:
 
 
 def forget(store: Path, key: str) -> None:
-    """Forget a zone."""
+    """Forget a zone that is not registered any more; with the last one, all that was noted."""
     with opened(f"{store}/{PART}") as at:
         fs.discard(at, key)
+    if not os.listdir(f"{store}/zones"):
+        sweep(str(store), spare=0)
 
 
-def sweep(store: str) -> None:
-    """Remove what is noted of images and observations that no zone follows from any more."""
+def sweep(store: str, spare: int = SPARE) -> None:
+    """Remove what is noted of images and observations that no zone follows from any more.
+
+    So many observations stay all the same, the latest: zones that are only populated do not follow from any.
+    """
     place = f"{store}/{PART}"
-    names = set(os.listdir(place))
-    zones = list(_zones(place, names))
-    kept = {f"{OBSERVED}{zone.get('observed')}" for zone in zones}
-    kept |= {f"{IMAGE}{zone.get('image_key')}" for zone in zones}
-    with opened(place) as at, suppress(OSError):
-        for name in names:
-            if name.startswith((OBSERVED, IMAGE)) and name not in kept:
-                fs.discard(at, name)
+    with suppress(OSError), opened(place) as at:
+        names = set(os.listdir(place))
+        zones = list(_zones(place, names))
+        kept = {f"{OBSERVED}{zone.get('request')}" for zone in zones}
+        kept |= {f"{IMAGE}{zone.get('image_key')}" for zone in zones}
+        unused = [name for name in names - kept if name.startswith(OBSERVED)]
+        latest = sorted(unused, key=lambda name: -os.stat(name, dir_fd=at).st_mtime_ns)
+        for name in (*latest[spare:], *(one for one in names - kept if one.startswith(IMAGE))):
+            fs.discard(at, name)
+
+
+def make_room(store: str) -> None:
+    """Sweep where many requests are remembered."""
+    with suppress(OSError):
+        if sum(name.startswith(OBSERVED) for name in os.listdir(f"{store}/{PART}")) > SPARE:
+            sweep(store)
 
 
 def _zones(place: str, names: Iterable[str]) -> Iterator[Mapping[str, Any]]:
     for name in names:
         if "-" not in name:
-            with suppress(OSError, *observed.DAMAGED), open(f"{place}/{name}", "rb") as file:
+            with suppress(OSError, *DAMAGED), open(f"{place}/{name}", "rb") as file:
                 yield json.load(file)
 
 

@@ -9,7 +9,7 @@
     STORE/memory            what earlier runs found out about files (source.memory)
     STORE/views/NAME        illumos: where a command sees a source without what is mounted over its files
     STORE/previous/KEY/     what a zone was before its last change (module previous)
-    STORE/settled/NAME      what was looked at when a zone was last as its plan says (module settled)
+    STORE/settled/NAME      what was chosen, what that follows from, and zones that are so (module settled)
 
 KEY is made from the zonepath. A lock is held by the kernel for as long as its owner lives, so a dead
 owner's lock is free.
