@@ -125,6 +125,38 @@ def test_an_image_that_is_about_to_be_used_is_not_released(top: Path, effect: st
     assert os.listdir(top / "store/images") == []
 
 
+def test_directories_go_with_the_last_zone(top: Path) -> None:
+    for name in ("one", "two", "three"):
+        populate(top, f"zones/{name}", plan(top))
+    for name in ("one", "three", "two"):
+        assert (top / "zones").is_dir()
+        remove(top, f"zones/{name}")
+    assert not (top / "zones").exists()
+
+
+def test_nothing_is_said_of_a_zone_that_somebody_works_on(top: Path) -> None:
+    """Not even that directories go with it: it may be about to go itself."""
+    store = Store(top / "store")
+    for name in ("zones/one", "zones/two"):
+        populate(top, name, plan(top))
+    before = store.registered(top / "zones/two")
+    with store.lock_zone(top / "zones/two"):
+        remove(top, "zones/one")
+        assert before and store.registered(before.zonepath) == before
+
+
+def test_nothing_is_said_of_a_zone_that_went_meanwhile(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(top / "store")
+    for name in ("zones/one", "zones/two"):
+        populate(top, name, plan(top))
+    (top / "zones/mine").mkdir()  # so they stay
+    two = store.registered(top / "zones/two")
+    monkeypatch.setattr(Store, "zones", lambda _: (two,))
+    for name in ("zones/two", "zones/one"):
+        remove(top, name)
+    assert list(store.each_zone()) == []
+
+
 def hammer(top: Path, seed: int) -> None:
     """Populate, change and remove three zones in any order, as others do at the same time."""
     choice = random.Random(seed)

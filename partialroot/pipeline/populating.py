@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
 from partialroot.zone.batch import Job
 from partialroot.zone.store import Store, check_store
+from partialroot.zone.transaction import remove_empty
 from partialroot.zone.zonepath import Checker, check_vacant, check_zonepath
 
 
@@ -171,7 +173,19 @@ def remove(
 ) -> tuple[Outcome[bool], ...]:
     """Take zones away; an image goes with its last zone."""
     opened_store = Store(store)
-    return do_all(opened_store, zonepaths, partial(_removing, opened_store), workers=workers, tell=tell)
+    parents = _made_for(opened_store, zonepaths) if workers > 1 else ()
+    done = do_all(opened_store, zonepaths, partial(_removing, opened_store), workers=workers, tell=tell)
+    for path in parents:  # whose last zones went at the same time
+        with suppress(OSError):
+            remove_empty([path])
+    return done
+
+
+def _made_for(store: Store, zonepaths: Iterable[str]) -> Sequence[str]:
+    """Return the directories above zones that were made for these, the deepest first."""
+    zones = filter(None, (store.registered(Path(zonepath)) for zonepath in zonepaths))
+    made = {str(path) for zone in zones for path in zone.made if path != zone.zonepath}
+    return sorted(made, reverse=True)
 
 
 def _removing(store: Store, zonepath: str, shared: Shared) -> Job[Outcome[bool]]:

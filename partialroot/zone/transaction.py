@@ -9,7 +9,7 @@ themselves be stopped at any point and begun again.
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, takewhile
 from pathlib import Path
 
@@ -322,9 +322,14 @@ def _make_directories(intent: Intent, make: Make) -> None:
 
 
 def _remove_directories(intent: Intent) -> tuple[Path, ...]:
-    """Remove the directories that were made, deepest first, as far as they are empty; return the others."""
-    for index in reversed(range(len(intent.made))):
-        path = Path(intent.made[index])
+    """Remove the directories that were made; return those that are not empty."""
+    return remove_empty(intent.made)
+
+
+def remove_empty(made: Sequence[str]) -> tuple[Path, ...]:
+    """Remove directories, the last ones first, as far as they are empty; return the others."""
+    for index in reversed(range(len(made))):
+        path = Path(made[index])
         try:
             parent = fs.open_directory(path.parent)
             try:
@@ -336,20 +341,27 @@ def _remove_directories(intent: Intent) -> tuple[Path, ...]:
         except OSError as error:
             if error.errno not in fs.NOT_EMPTY:
                 raise
-            return tuple(map(Path, intent.made[: index + 1]))
+            return tuple(map(Path, made[: index + 1]))
     return ()
 
 
 def _bequeath(store: Store, left: set[Path]) -> None:
-    """Let directories that hold other zones by now go with one of those."""
-    if not left:
-        return
-    for zone in store.zones():
+    """Let directories that hold other zones by now go with one of those that nobody works on."""
+    for zone in store.zones() if left else ():
         inherited = sorted(path for path in left if zone.zonepath.is_relative_to(path))
-        left -= set(inherited)
-        added = tuple(path for path in inherited if path not in zone.made)
-        if added:
+        with suppress(BusyError):
+            if inherited and _inherit(store, zone.zonepath, inherited):
+                left -= set(inherited)
+
+
+def _inherit(store: Store, zonepath: Path, inherited: Sequence[Path]) -> bool:
+    """Let directories go with a zone, unless it has gone itself. What is said of a zone its lock protects."""
+    with store.lock_zone(zonepath):
+        zone = store.registered(zonepath)
+        added = tuple(path for path in inherited if zone and path not in zone.made)
+        if zone and added:
             store.register(zone._replace(made=(*added, *zone.made)))
+        return zone is not None
 
 
 def make_parents(at: int, path: str) -> None:
