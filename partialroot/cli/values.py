@@ -64,7 +64,7 @@ def address(text: str | None) -> str | None:
 
 
 def positive(text: str) -> int:
-    """Return a number of processes; argparse says what is wrong with anything else."""
+    """Return a number of processes."""
     value = int(text)
     if value < 1:
         raise ValueError(text)
@@ -72,7 +72,7 @@ def positive(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Return a time to wait as a number; argparse says what is wrong with anything else."""
+    """Return a time to wait as a number."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise ValueError(text)
