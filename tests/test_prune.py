@@ -293,6 +293,31 @@ def test_a_zone_that_the_register_lost_is_in_it_again(place: Place) -> None:
     assert str(place.zone) in run("status", "--all", "--store", place.store).out
 
 
+def test_zones_are_looked_at_where_nothing_can_be_written(place: Place) -> None:
+    """As it is once the store's disk has failed. What was interrupted there nobody can put in order."""
+
+    def have(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", store], check=True)
+
+    store = place.top / "store2"  # which the place unmounts
+    store.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "none", store], check=True)
+    zone, options = place.top / "made/zones/other", ("--source", place.source, "--store", store)
+    assert run("populate", zone, place.top / "old.toml", *options).code == 0
+    have("ro")
+    for verb in ("verify", "audit", "status"):
+        done = run(verb, "--all", "--store", store)
+        assert done.code == 0 and str(zone) in done.out, done.err
+    assert "Read-only file system" in run("unmount", "--all", "--store", store).err
+    have("rw")
+    (store / "journal" / zone_key(zone)).touch()
+    have("ro")
+    assert "Read-only file system" in run("verify", "--all", "--store", store).err
+    have("rw")
+    (store / "journal" / zone_key(zone)).unlink()
+    assert run("remove", "--all", "--store", store).code == 0
+
+
 # --- homes that stores share ----------------------------------------------------------------------------
 
 

@@ -218,6 +218,15 @@ def test_what_is_wrong_is_said_with_where(data: bytes) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_a_receipt_that_is_none_says_what_can_be_done() -> None:
+    with pytest.raises(NoReceiptError) as caught:
+        receipt.load(b"{", "/zones/web/receipt.json")
+    assert "partialroot remove" in str(caught.value.hint)
+    with pytest.raises(NoReceiptError) as caught:
+        receipt.load_manifest(b"{", "/images/x/manifest.json")
+    assert caught.value.hint is None
+
+
 @pytest.mark.parametrize(("form", "age"), [(1, "an earlier"), (3, "a later")])
 def test_another_format_says_who_made_it(form: int, age: str) -> None:
     data = edited(lambda doc: doc.update(format=form))

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,15 @@ def test_a_broken_entry_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     entry.write_bytes(content)
     with pytest.raises(StoreError, match="register cannot be read"):
         store.zones()
+
+
+@pytest.mark.parametrize("odd", [Path.mkdir, lambda path: path.symlink_to("/etc/passwd")])
+def test_what_is_no_entry_is_named(tmp_path: Path, odd: Callable[[Path], None]) -> None:
+    store = Store(tmp_path / "store")
+    odd(store.root / "zones/odd")
+    with pytest.raises(StoreError, match="register cannot be read: ") as caught:
+        store.zones()
+    assert caught.value.path == str(store.root / "zones/odd")
 
 
 # --- locks --------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from errno import EROFS
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -11,13 +12,14 @@ from partialroot.errors import (
     ConflictError,
     NoReceiptError,
     PartialRootError,
+    StoreError,
     UsageError,
     ZonepathError,
 )
 from partialroot.host import local
 from partialroot.host.local import is_illumos, zone_processes
 from partialroot.model import Plan, Receipt
-from partialroot.zone import apply
+from partialroot.zone import apply, journal
 from partialroot.zone import receipt as receipts
 from partialroot.zone.apply import Site
 from partialroot.zone.binds import LinuxBinds, Mounter
@@ -143,11 +145,21 @@ def _platform_of(zonepath: Path) -> str:
 
 @contextmanager
 def looked_at(store: Path, zonepath: Path) -> Iterator[tuple[str, ...]]:
-    """Hold a zone's lock for looking at it; where there is no store, nothing could have been interrupted."""
+    """Hold a zone's lock for looking at it; where there is no store, nothing could have been interrupted.
+
+    Where nothing can be written in the store, nobody can begin anything either, and no lock is needed.
+    """
     if not store.is_dir():
         yield ()
         return
-    with opened(Store(store), zonepath) as (_, notes):
+    with ExitStack() as stack:
+        try:
+            _, notes = stack.enter_context(opened(Store(store), zonepath))
+        except StoreError as error:
+            is_read_only = isinstance(error.__cause__, OSError) and error.__cause__.errno == EROFS
+            if not is_read_only or journal.is_under_way(store, zonepath):
+                raise
+            notes = ()
         yield notes
 
 

@@ -28,6 +28,8 @@ PER_ROOT = "receipts"  # in a zone of the brand: one for each root, by its datas
 MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 28  # a record takes some 300 bytes: room for 800,000 files
 
+_RECEIPT = "receipt"
+_WITHOUT = "put it back from a backup; or give the zone up: umount and rm -r it, then partialroot remove it"
 _SIZE_MAX = (1 << 63) - 1
 _TIME = Record._fields.index("mtime_ns")
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -136,7 +138,7 @@ def _row(record: Record) -> list[object]:
 @lru_cache(maxsize=1)  # who takes a zone's lock reads its receipt, and then who works on it
 def load(data: bytes, where: str) -> Receipt:
     """Return the receipt that :func:`dump` wrote; anything else is a NoReceiptError about ``where``."""
-    return _decode(data, where, "receipt", _receipt)
+    return _decode(data, where, _RECEIPT, _receipt)
 
 
 def load_manifest(data: bytes, where: str) -> tuple[Record, ...]:
@@ -226,7 +228,8 @@ def _decode(data: bytes, where: str, what: str, reader: strict.Reader[T]) -> T:
         if not isinstance(form, int):
             raise ValueError(f'it has no "format": {FORMAT}')
     except (ValueError, RecursionError) as error:
-        raise NoReceiptError(f"is not a {what} of ours: {error}", path=where) from error
+        hint = _WITHOUT if what == _RECEIPT else None
+        raise NoReceiptError(f"is not a {what} of ours: {error}", path=where, hint=hint) from error
     age = "an earlier" if form < FORMAT else "a later"
     hint = "remove the zone with the partialroot that made it, then populate it anew"
     raise NoReceiptError(

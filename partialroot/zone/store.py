@@ -191,7 +191,11 @@ class Store:
                     yield zone
 
     def _registered(self, at: int, key: str) -> Registered | None:
-        data = fs.read(at, key)
+        path = str(self.root / "zones" / key)
+        try:
+            data = fs.read(at, key)
+        except OSError as error:
+            raise StoreError(f"the register cannot be read: {error.strerror}", path=path) from error
         if data is None:
             return None
         import json
@@ -203,8 +207,8 @@ class Store:
             staged = document.get("staged")
             return Registered(Path(document["zonepath"]), Path(image) if image else None, made, staged)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            path = self.root / "zones" / key
-            raise StoreError("the register cannot be read", path=str(path), hint=f"rm {path}") from error
+            hint = f"rm {path}, and populate its zone again before anything is pruned"
+            raise StoreError("the register cannot be read", path=path, hint=hint) from error
 
     # --- locks ----------------------------------------------------------------------------------
 
