@@ -38,8 +38,8 @@ whole processes, with the journal, the syncs and the checks of the image that th
 ## One zone of the profile `node`: {files} files and symlinks
 
 How many times longer than ours a peer takes for a root with the same files. Below 1 it is quicker than a
-process of ours, which starts Python, finds the closure anew, checks what is shared, and leaves a receipt;
-what that is once it is spread over many zones is in the next part.
+process of ours, which starts Python, asks whether the closure that an earlier one found still holds, checks
+what is shared, and leaves a receipt; what that is once it is spread over many zones is in the next part.
 
 | peer | times ours | finds what programs need | metadata | who may write what | spread |
 | --- | ---: | --- | --- | --- | --- |
