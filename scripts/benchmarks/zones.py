@@ -95,8 +95,8 @@ ROWS = {
         archive_ready,
         "x",
         at_least=50,
-        bound="most of the time is Python's start and its imports; the rest asks whether what was chosen still"
-        " holds, tries what the host offers, and writes the zone.",
+        bound="most of the time is Python's start and its imports; the rest asks whether what was chosen"
+        " still holds, tries what the host offers, and writes the zone.",
     ),
     "archive-first": Row(archive_first, "x", at_least=8),
     "durability": Row(durability, "x", at_most=1.3),
