@@ -119,8 +119,9 @@ ROWS = {
         "x",
         at_least=50,
         needs=PAX_UTILS,
-        bound="a third of the time looks in the lists of packages for who would supply a program that scripts"
-        " name and this machine has not.",
+        bound="two fifths of the time look for who would supply the one program that a script names and this"
+        " machine has not: in dpkg's lists of files, and in 50 MB of apt's. A tenth is Python's start and"
+        " imports; the rest reads 1,400 files and follows 740 programs.",
     ),
     "closure-warm": Row(closure_warm, "x", at_least=75, needs=PAX_UTILS),
     "closure-one": Row(
@@ -128,7 +129,8 @@ ROWS = {
         "x",
         at_most=0.5,
         needs=JAILKIT,
-        bound="nine tenths of ours is Python's start and imports: a quarter is Python's own, a fifth typing,"
-        " re and enum, a tenth argparse, the rest our modules. To find what is needed takes 4 ms.",
+        bound="nine tenths of ours is Python's start and imports: a third is Python's own, a third runpy,"
+        " typing, re and enum, a quarter our modules, half of that to define thirty named tuples. To find"
+        " what is needed takes 4 ms.",
     ),
 }
