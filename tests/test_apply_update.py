@@ -1,5 +1,6 @@
 """A zone that is there becomes what another plan says; what its tenant did is never lost."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -11,9 +12,10 @@ from spaces import mounts_below
 from treedump import differences, dump
 from zones import OLD, REQUEST, directory, link, plan_of, site_at, taken, text, whole_plan, with_twins
 
-from partialroot.errors import ConflictError
+from partialroot.errors import ApplyError, ConflictError
 from partialroot.model import Action, Layer, Method, Plan, Receipt
 from partialroot.zone import apply, fs, image, receipt
+from partialroot.zone.journal import all_intents
 from partialroot.zone.verify import verify
 
 pytestmark = needs("root", "mount")
@@ -96,6 +98,39 @@ def test_mounts_lost_in_a_reboot_come_back(zone: Zone) -> None:
     assert not (zone.root / "usr/tool").exists()
     assert zone.update(*private)
     assert (zone.root / "usr/tool").read_text() == "tool"
+
+
+def lose_mount_point(zone: Zone) -> None:
+    """Have the directory removed that the image was mounted on, as is possible after a reboot."""
+    binds = zone.site.binds(zone.receipt)
+    assert binds is not None and zone.site.mounter is not None
+    zone.site.mounter.down(zone.path, binds)
+    (zone.root / "usr").rmdir()
+
+
+def test_a_mount_point_that_was_removed_comes_back(zone: Zone) -> None:
+    zone.create(directory("/etc"))
+    lose_mount_point(zone)
+    assert zone.update(directory("/etc"))
+    assert zone.findings() == []
+
+
+def test_a_zone_without_mount_point_is_left_so(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot have been mounted before is not mounted again when a change is undone."""
+    zone.create(directory("/etc"))
+    lose_mount_point(zone)
+    before = dump(zone.path)
+
+    def fail(name: str, path: str) -> None:
+        if name == "bind":
+            raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(fs, "observe", fail)
+    with pytest.raises(ApplyError, match="ENOSPC") as caught:
+        zone.update(directory("/etc"))
+    assert "put in order" not in str(caught.value)
+    assert differences(before, dump(zone.path)) == []
+    assert all_intents(zone.site.store) == ()
 
 
 def test_unedited_files_are_replaced_added_and_removed(zone: Zone) -> None:

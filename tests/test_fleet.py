@@ -4,6 +4,7 @@ import ctypes
 import json
 import mmap
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +226,32 @@ def test_what_several_zones_lack_is_told_once(ground: Ground) -> None:
 def test_a_fleet_that_others_can_write_is_refused(ground: Ground) -> None:
     (ground.top / "fleet.toml").chmod(0o666)
     assert ground.populate("--fleet", ground.top / "fleet.toml", code=2)["error"]["kind"] == "profile"
+
+
+@needs("root", "mount")
+@pytest.mark.parametrize("verb", ["populate", "refresh", "refresh -n", "rollback", "audit"])
+def test_a_zone_without_a_root_stops_no_other(ground: Ground, verb: str) -> None:
+    fleet = ("--fleet", ground.top / "fleet.toml")
+    ground.populate(*fleet)
+    for name in ("tool", "other"):
+        write(ground.top / "fresh", f"newer {name}", 0o755)
+        (ground.top / "fresh").rename(ground.top / "source/usr/bin" / name)  # as packages do
+    if verb == "rollback":
+        partialroot("refresh", "--all", *ground.options)
+    broken = ground.zone("one")
+    partialroot("unmount", broken, *ground.options)
+    shutil.rmtree(broken / "root")
+    if verb == "populate":
+        said = ground.populate(*fleet, code=2)
+    else:
+        said = partialroot(*verb.split(), "--all", "--json", *ground.options, code=2).document
+    errors = {zone["zonepath"]: zone["error"] for zone in said["zones"] if zone["error"]}
+    assert list(errors) == [str(broken)]
+    assert errors[str(broken)]["path"] == f"{broken}/root"
+    assert "no usable root" in errors[str(broken)]["message"]
+    if verb not in ("refresh -n", "audit"):
+        assert [zone["changed"] for zone in said["zones"] if not zone["error"]] == [True, True]
+    partialroot("remove", "--all", *ground.options)
 
 
 # --- many -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from killing import run
 from needs import needs
 from places import Place
-from test_apply_update import Zone
+from test_apply_update import Zone, lose_mount_point
 from test_apply_update import zone as zone  # the fixture
 from treedump import differences, dump
 from zones import directory, link, taken, text
@@ -76,6 +76,14 @@ def test_back_and_forth(zone: Zone) -> None:
         assert set(os.listdir(zone.site.store.images)) == images
     assert (zone.root / "usr/tool").read_text() == "tool"
     assert sorted(os.listdir(zone.path)) == ["config.json", "image", "receipt.json", "root"]
+
+
+def test_a_mount_point_that_was_removed_comes_back(zone: Zone) -> None:
+    before, _ = changed(zone)
+    lose_mount_point(zone)
+    roll_back(zone)
+    assert differences(before, rooted(zone)) == []
+    assert zone.findings() == []
 
 
 def test_the_receipt_is_that_of_then(zone: Zone) -> None:

@@ -19,7 +19,7 @@ from partialroot.errors import (
 from partialroot.host import local
 from partialroot.host.local import is_illumos, zone_processes
 from partialroot.model import Plan, Receipt
-from partialroot.zone import apply, journal
+from partialroot.zone import apply, fs, journal
 from partialroot.zone import receipt as receipts
 from partialroot.zone.apply import Site
 from partialroot.zone.binds import LinuxBinds, Mounter
@@ -69,6 +69,8 @@ def each(zonepaths: Iterable[str], work: Callable[[str], Outcome[T]]) -> tuple[O
         except PartialRootError as error:
             notes = tuple(getattr(error, "__notes__", ()))
             outcomes.append(Outcome[T](zonepath, error=error, notes=notes))
+        except OSError as error:
+            outcomes.append(Outcome[T](zonepath, error=fs.failed(error, str(error.filename or zonepath))))
     return tuple(outcomes)
 
 

@@ -59,6 +59,8 @@ def run_all(store: Store, jobs: Sequence[Job[T]]) -> list[T | PartialRootError]:
             results[number] = end.value
         except PartialRootError as error:
             results[number] = error
+        except OSError as error:
+            results[number] = fs.failed(error, str(error.filename or ""))
 
     try:
         for number, job in enumerate(jobs):

@@ -18,6 +18,7 @@ from partialroot.zone.layer import LayerBuilder
 from partialroot.zone.measured import LOST
 from partialroot.zone.site import CONFIG, IMAGE, ROOT, Site, image_path, make_receipt
 from partialroot.zone.transaction import touch_zonepath
+from partialroot.zone.verify import open_root
 
 
 class Brought(NamedTuple):
@@ -53,13 +54,10 @@ class Change:
         try:
             self._before = transaction.receipt_bytes(zone)
             self._steps = (*self._image_step(zone), *self._config_step(zone))
-            root = os.open(ROOT, fs.DIRECTORY, dir_fd=zone)
-            try:
-                self._decision = self._decide(root)
-            finally:
-                os.close(root)
         finally:
             os.close(zone)
+        with open_root(site.zonepath) as root:
+            self._decision = self._decide(root)
 
     def _decide(self, root: int) -> Decision:
         return decide(self._plan, self._old, root, self._site.lost_owners)

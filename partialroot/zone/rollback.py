@@ -66,7 +66,9 @@ class Rollback(Change):
         return [*moved, *(self._stayed(one) for one in self._made.values() if one.path not in self._back)]
 
     def _as_made(self, record: Record) -> Record:
-        made = self._made[record.path]
+        made = self._made.get(record.path)
+        if made is None:  # a mount point, which is in no receipt
+            return record
         method = record.method if made.method is Method.LINK else made.method  # what came back is a copy
         return record._replace(
             method=method,

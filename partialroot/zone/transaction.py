@@ -14,6 +14,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 
 from partialroot.errors import BusyError, PartialRootError
+from partialroot.paths import RootPath
 from partialroot.zone import durable, fs, image, journal, previous, settled
 from partialroot.zone.binds import Mounter
 from partialroot.zone.dirs import Dirs, opened
@@ -163,8 +164,9 @@ class Work:
         remove(zone, NEW)
         remove(zone, OLD)
         self._stamp(zone, after=False)
-        if self.intent.binds_before and self._mounter:
-            self._mounter.up(self._path, self.intent.binds_before)
+        binds = self.intent.binds_before
+        if binds and self._mounter and _has_places(zone, binds.tops):
+            self._mounter.up(self._path, binds)
 
     def _build(self, zone: int, build: Build) -> None:
         if not fs.exists(zone, NEW):  # a zonepath that is a snapshot has it
@@ -199,6 +201,17 @@ class Work:
             for touched in self.intent.touched:
                 stamp = touched.after if after else touched.before
                 fs.mend_meta(dirs.fd(_key(touched.path)), *stamp, touched.path)
+
+
+def _has_places(zone: int, tops: Iterable[RootPath]) -> bool:
+    """Whether all mount points are there: else nothing was mounted before, and the zone had drifted."""
+    with Dirs(zone) as dirs:
+        try:
+            for top in tops:
+                dirs.fd(f"/root{top}")
+        except OSError:
+            return False
+    return True
 
 
 def _forward(dirs: Dirs, step: Step) -> None:

@@ -115,7 +115,9 @@ def open_root(zonepath: Path) -> Iterator[int]:
             os.close(zone)
     except OSError as error:
         raise ZonepathError(
-            f"the zone has no usable root: {error.strerror}", path=str(zonepath / "root")
+            f"the zone has no usable root: {error.strerror}",
+            path=str(zonepath / "root"),
+            hint="put it back from a backup; or remove the zone, and populate it anew",
         ) from error
     try:
         yield root
