@@ -469,7 +469,7 @@ def test_no_descriptor_stays_open(plan: Plan, store: Path) -> None:
 
 
 def test_what_is_gone_is_released(plan: Plan, store: Path) -> None:
-    assert release_image(Store(store), plan.image_home / "nothing")
+    assert release_image(Store(store), plan.image_home / ("0" * 64))
     assert release_image(Store(store), store / "no/home/nothing")
 
 

@@ -293,6 +293,43 @@ def test_a_zone_that_the_register_lost_is_in_it_again(place: Place) -> None:
     assert str(place.zone) in run("status", "--all", "--store", place.store).out
 
 
+def edited(file: Path, **fields: object) -> None:
+    """Write a document of ours anew, with other values."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+def by_receipt(place: Place, victim: Path) -> None:
+    edited(place.zone / "receipt.json", image=str(victim))
+
+
+def by_register(place: Place, victim: Path) -> None:
+    edited(place.store / "zones" / zone_key(place.zone), image=str(victim), staged=str(victim))
+
+
+def by_what_was_before(place: Place, victim: Path) -> None:
+    pointer = place.store / "previous" / zone_key(place.zone) / "image"
+    pointer.unlink()
+    pointer.symlink_to(victim)
+
+
+@pytest.mark.parametrize("name", ["etc", "0" * 64])
+@pytest.mark.parametrize("named", [by_receipt, by_register, by_what_was_before])
+def test_what_is_no_image_stays_whatever_names_it(
+    place: Place, named: Callable[[Place, Path], None], name: str
+) -> None:
+    victim = place.top / "victim" / name
+    write(victim / "manifest.json", "the host's", 0o644)
+    before = dump(victim.parent)
+    named(place, victim)
+    for words in (place.populating("old.toml"), ("remove", place.zone, "--store", place.store)):
+        run(*words)
+        assert dump(victim.parent) == before
+    assert not place.zone.exists()
+    pruned(place)
+    assert {one for one in images(place) if not one.startswith(".")} == set()
+    assert dump(victim.parent) == before
+
+
 def test_zones_are_looked_at_where_nothing_can_be_written(place: Place) -> None:
     """As it is once the store's disk has failed. What was interrupted there nobody can put in order."""
 

@@ -21,14 +21,14 @@ from partialroot.zone.image import release_image
 from partialroot.zone.removal import remove
 from partialroot.zone.site import IMAGE, Site
 from partialroot.zone.state import Known, changed_profiles, changed_sources
-from partialroot.zone.store import HOME_NAME, Registered, Store
+from partialroot.zone.store import HOME_NAME, OWN_HOME, Registered, Store
 from partialroot.zone.zonepath import WORK_NAMES
 
 OURS = (IMAGE, f"{IMAGE}.new", receipts.NAME, receipts.PER_ROOT, HOME_NAME, *WORK_NAMES)
 """What is ours in a zonepath beside the root."""
 OF_OTHER_ROOTS = (receipts.PER_ROOT, HOME_NAME)
 """What of it the roots of other boot environments need."""
-OWN_IMAGES = f"{HOME_NAME}/own"
+OWN_IMAGES = f"{HOME_NAME}/{OWN_HOME}"
 """Where in its zonepath a zone has an image of its own: what came from a tarball goes wherever it goes."""
 LIBC = frozenset(f"/lib/{name}libc.so.1" for name in ("", "amd64/", "sparcv9/"))
 """The C libraries: they must match the kernel."""

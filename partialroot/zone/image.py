@@ -246,10 +246,13 @@ def use_image(store: Store, path: Path, reasons: str) -> Image:
 def release_image(store: Store, path: Path, settled: Iterable[Path] = ()) -> bool:
     """Remove an image unless a zone, a journal or a mount of any process uses it; return whether it is gone.
 
-    ``settled`` are zonepaths whose own journals do not count: their work is over.
+    What can be no image of this store's stays, whoever named it. ``settled`` are zonepaths whose own journals
+    do not count: their work is over.
     """
     if not os.path.lexists(path.parent):
         return True
+    if not store.may_have(path):
+        return False
     with store.lock_image(path.parent, path.name):
         home = fs.open_directory(path.parent)
         try:

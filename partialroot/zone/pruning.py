@@ -1,7 +1,6 @@
 """What nobody needs any more: unused images, what dead processes left, and how much disk that frees."""
 
 import os
-import re
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -13,13 +12,12 @@ from partialroot.errors import BusyError, NoReceiptError
 from partialroot.zone import fs, observations, previous, receipt, settled, uses
 from partialroot.zone.image import leftovers, release_image, sweep
 from partialroot.zone.removal import remove
-from partialroot.zone.store import Registered, Store, zone_key
+from partialroot.zone.store import Registered, Store, is_digest, zone_key
 
 OLD_SECONDS = 60.0
 """What is younger may belong to a process that has just begun."""
 
 _BLOCK = 512  # the unit of st_blocks
-_DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 class Image(NamedTuple):
@@ -42,7 +40,8 @@ class Stale(NamedTuple):
 
 def unused_images(store: Store, *, even_previous: bool = False) -> list[Path]:
     """Return the images that nobody uses at this moment, or at most zones that would go back."""
-    every = [home / name for home in uses.homes(store) for name in sorted(os.listdir(home)) if _DIGEST(name)]
+    places = ((home, name) for home in uses.homes(store) for name in sorted(os.listdir(home)))
+    every = [home / name for home, name in places if is_digest(name)]
     return [path for path in every if not uses.is_used(store, path, even_previous=even_previous)]
 
 

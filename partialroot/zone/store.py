@@ -31,6 +31,7 @@ from partialroot.zone import durable, fs
 
 PARTS = ("images", "zones", "locks", "journal", "previous", "settled")
 HOME_NAME = ".partialroot"
+OWN_HOME = "own"  # below HOME_NAME in a zonepath of the brand: the zone's own images go where it goes
 POLL_SECONDS = 0.02
 
 
@@ -90,11 +91,13 @@ def _make_all(path: Path) -> None:
 
 
 def is_common(home: Path) -> bool:
-    """Whether a home of images lies at a mount's top, where several stores may have images.
-
-    What a zone of the brand has in its zonepath is its own: it goes where the zone goes.
-    """
+    """Whether a home of images lies at a mount's top, where several stores may have images."""
     return home.parts[-2:] == (HOME_NAME, "images")
+
+
+def is_digest(name: str) -> bool:
+    """Whether an image may be called so: a SHA-256 in hexadecimal digits."""
+    return len(name) == 64 and set(name) <= set("0123456789abcdef")
 
 
 class Registered(NamedTuple):
@@ -209,6 +212,15 @@ class Store:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             hint = f"rm {path}, and populate its zone again before anything is pruned"
             raise StoreError("the register cannot be read", path=path, hint=hint) from error
+
+    def may_have(self, image: Path) -> bool:
+        """Whether an image may be at a path that is there, by its name and its home.
+
+        Receipts, journals and the register name images: where one of them is damaged, anything.
+        """
+        home = image.parent
+        is_home = is_common(home) or home.parts[-2:] == (HOME_NAME, OWN_HOME)
+        return is_digest(image.name) and (is_home or os.path.samefile(home, self.images))
 
     # --- locks ----------------------------------------------------------------------------------
 
