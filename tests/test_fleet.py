@@ -175,7 +175,12 @@ def test_some_zones_of_a_fleet(ground: Ground) -> None:
     refused = ground.populate("--fleet", ground.top / "fleet.toml", ground.zone("tow"), code=2)
     assert refused["error"]["message"] == "the fleet has no such zone"
     assert "two" in refused["error"]["hint"]
-    assert ground.populate("--fleet", ground.top / "fleet.toml", "web", code=2)["error"]["kind"] == "usage"
+    for words in (["web"], ["--hostname", "web"], ["--address", "10.9.0.7"]):
+        refused = ground.populate("--fleet", ground.top / "fleet.toml", *words, code=2)
+        assert refused["error"]["kind"] == "usage" and "--fleet takes no " in refused["error"]["message"]
+    for jobs in ("0", "-1", "two"):
+        refused = ground.populate("--fleet", ground.top / "fleet.toml", "--jobs", jobs, code=2)
+        assert refused["error"]["message"] == f"{jobs!r} is no number of processes"
 
 
 @needs("root", "mount")

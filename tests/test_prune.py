@@ -456,4 +456,5 @@ def test_a_zone_is_made_while_prune_removes_its_image_at_each_step(place: Place)
 
 def test_without_a_store(place: Place) -> None:
     assert run("prune", "--store", place.top / "none").code == 2
+    assert run("remove", "--all", "--store", place.top / "none").code == 0
     assert not (place.top / "none").exists()

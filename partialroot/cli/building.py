@@ -71,6 +71,7 @@ def _wanted(args: Namespace, options: Options) -> "list[Wanted]":
     from partialroot.pipeline import fleets
 
     if args.fleet is not None:
+        values.refuse_own(args.hostname, args.address)
         return fleets.of_fleet(options, Path(os.path.abspath(args.fleet)), values.zones_only(args.words))
     return fleets.alike(options, *values.zones_and_profiles(args.words))
 

@@ -63,12 +63,19 @@ def address(text: str | None) -> str | None:
     return parse_address(text)
 
 
+def refuse_own(hostname: str | None, address: str | None) -> None:
+    """Raise UsageError for what is one zone's own where a fleet's file says it of each."""
+    for name, value in (("--hostname", hostname), ("--address", address)):
+        if value is not None:
+            hint = "the fleet's file has it for each zone"
+            raise UsageError(f"--fleet takes no {name}", path=value, hint=hint)
+
+
 def positive(text: str) -> int:
     """Return a number of processes."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{text!r} is no number of processes", hint="--jobs 2")
+    return int(text)
 
 
 def seconds(text: str) -> float:

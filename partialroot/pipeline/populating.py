@@ -172,6 +172,8 @@ def remove(
     tell: Tell = ignore,
 ) -> tuple[Outcome[bool], ...]:
     """Take zones away; an image goes with its last zone."""
+    if not zonepaths:  # there may be no store, and none is to be made for that
+        return ()
     opened_store = Store(store)
     parents = _made_for(opened_store, zonepaths) if workers > 1 else ()
     done = do_all(opened_store, zonepaths, partial(_removing, opened_store), workers=workers, tell=tell)
