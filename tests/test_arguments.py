@@ -1,40 +1,18 @@
 """The words of the command line, and how mistakes in them are told."""
 
-import contextlib
-import io
 import json
 import signal
 import subprocess
 import sys
 import tomllib
-from argparse import ArgumentError, ArgumentParser
 
 import pytest
 from command import CHECKOUT
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partialroot.cli import MODULES, arguments, main, values
-from partialroot.cli.parser import Parser
 from partialroot.errors import UsageError
-
-WORDS = (
-    *("/a", "node", "check", "", "-", "-1", "-1.5", "-.5", "1", "a b", "--a b", "x=y", "=", "mtree"),
-    *("-q", "-v", "-n", "-qv", "-nq", "-nz", "-z", "-q=1", "-n1", "--json", "--json=1", "--json=", "--jso"),
-    *(
-        "--all",
-        "--store",
-        "--store=",
-        "--store=/s",
-        "--set",
-        "--set=a=b",
-        "--jobs",
-        "--jobs=2",
-        "--out",
-        "--for",
-    ),
-    *("--grace", "--runtime", "--runtime=runc", "runc", "--manifest", "--trace", "--dry-run", "--unknown=1"),
-)
 
 
 def test_zonepaths_and_profiles_may_be_mixed() -> None:
@@ -70,70 +48,6 @@ def test_options_may_stand_anywhere() -> None:
     parsed = arguments.parse(["populate", "/a", "--set", "port=1", "node", "--json", "base"])
     assert parsed.words == ["/a", "node", "base"]
     assert (parsed.verb, parsed.json, parsed.settings) == ("populate", True, ["port=1"])
-
-
-@given(st.sampled_from(sorted(arguments.VERBS)), st.lists(st.sampled_from(WORDS), max_size=7))
-@example("populate", ["/a", "--set", "-1", "-nq", "--json", "node", "--set=a=b"])
-@example("profiles", ["--json", "check", "node"])
-@example("learn", ["--out", "a.toml", "--wait=1.5", "--trace", "a", "--trace", "b"])
-@example("export", ["/a", "--oci", "-", "-v"])
-@example("halt", ["--grace", "-1.5", "/a"])
-def test_words_mean_what_argparse_makes_of_them(verb: str, words: list[str]) -> None:
-    judge = ArgumentParser(allow_abbrev=False, add_help=False, exit_on_error=False)
-    arguments.add_arguments(judge, verb)
-    expected: dict[str, object] | None = None
-    with contextlib.suppress(SystemExit, ArgumentError), contextlib.redirect_stderr(io.StringIO()):
-        expected = vars(judge.parse_intermixed_args(words))
-    try:
-        parser = Parser()
-        arguments.add_arguments(parser, verb)
-        found, unknown = parser.parse(words)
-    except UsageError:
-        assert expected is None
-    else:
-        assert (expected is None) == bool(unknown)
-        assert unknown or vars(found) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "the first word is not a verb"),
-        (["--json", "status"], "the first word is not a verb"),
-        (["explain", "/a"], "the following arguments are required: PATH"),
-        (["learn", "--", "true"], "the following arguments are required: --out"),
-        (["plan", "--share"], "argument --share: expected one argument"),
-        (["plan", "--share", "--json", "a"], "argument --share: expected one argument"),
-        (["plan", "--json=1", "a"], "argument --json: ignored explicit argument '1'"),
-        (
-            ["boot", "/a", "--runtime", "x"],
-            "argument --runtime: invalid choice: 'x' (choose from 'auto', 'runc'",
-        ),
-        (["sbom", "/a", "/b"], "unrecognized arguments: /b"),
-        (["sbom", "/a", "-qz"], "unrecognized arguments: -qz"),
-    ],
-)
-def test_what_is_wrong_is_said(words: list[str], message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        arguments.parse(words)
-    assert caught.value.message.startswith(message)
-    assert caught.value.hint
-
-
-def test_help_may_be_asked_for_anywhere_but_in_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--help"], ["-h", "plan"], ["frobnicate", "--help"], ["halt", "/a", "--grace", "x", "-h"]):
-        with pytest.raises(SystemExit) as caught:
-            arguments.parse(words)
-        assert caught.value.code == 0
-        assert capsys.readouterr().out.startswith("usage: partialroot ")
-    assert arguments.parse(["learn", "--out", "a.toml", "--", "make", "--help"]).command == ("make", "--help")
-    assert arguments.parse(["closure", "--", "-h"]).paths == ["-h"]
-
-
-def test_after_two_dashes_nothing_is_an_option() -> None:  # argparse, mixing, still takes them for options
-    found = arguments.parse(["closure", "-q", "a", "--", "--json", "--", "-v"])
-    assert found.paths == ["a", "--json", "--", "-v"]
-    assert (found.quiet, found.json, found.verbose) == (True, False, False)
 
 
 def test_a_verb_nearly_right_is_named() -> None:

@@ -51,7 +51,7 @@ def test_a_closure_needs_no_profiles_packages_and_zones(tmp_path: Path) -> None:
     names = said(IMPORTED, "closure", "--store", tmp_path / "none", sys.executable)
     assert "partialroot.closure" in names
     assert not parts(names, "partialroot.profiles", "partialroot.plan", "partialroot.source.packages", *HEAVY)
-    assert not parts(names, "argparse", "pathlib", "partialroot.model", "partialroot.pipeline.sources")
+    assert not parts(names, "pathlib", "partialroot.model", "partialroot.pipeline.sources")
     assert not parts(names, "partialroot.closure.scripts")  # this Python is a program
     assert parts(names, "partialroot.zone") <= {"partialroot.zone", "partialroot.zone.place"}
     assert parts(names, "partialroot.host") <= {"partialroot.host", "partialroot.host.local"}

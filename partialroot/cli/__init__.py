@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    if words[:1] == ["--version"]:  # scripts ask for it first, and it needs nothing else
+    if words[:1] == ["--version"]:  # scripts ask for it first: argparse takes longer than all the rest
         print(f"partialroot {__version__}")
         return 0
     from partialroot.cli.arguments import parse

@@ -1,10 +1,10 @@
 """sbom: what a zone is made of, for those who have to account for it."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from partialroot.accounting import cyclonedx
 from partialroot.cli import documents, messages, show
-from partialroot.cli.parser import Namespace
 from partialroot.pipeline import accounting
 from partialroot.pipeline.accounting import Billed
 from partialroot.pipeline.zones import chosen

@@ -1,18 +1,31 @@
 """The command line: its verbs, its options, and what the words of ``populate`` mean."""
 
+import argparse
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from functools import cache
+from typing import Any, NamedTuple, NoReturn
 
-from partialroot.cli.parser import Grammar, Namespace, Parser
 from partialroot.cli.values import METHODS, positive, seconds
 from partialroot.errors import UsageError
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
 
 RUNTIMES = ("auto", "runc", "bwrap", "chroot")
 
 _SUMMARY = "Build minimal zone roots in place from the files of the running system."
+
+
+class Parser(argparse.ArgumentParser):
+    """Like argparse's, but a mistake is an error of ours, so that --json can report it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError, naming the nearest option where there is none of that name."""
+        from partialroot.profiles.wording import suggestion
+
+        wrong = re.search(r"unrecognized arguments: .*?(--[^\s=]+)", message)
+        options = re.findall(r"--[a-z-]+", self.format_usage())
+        hint = suggestion(wrong[1], options, "options") if wrong else f"see {self.prog} --help"
+        raise UsageError(message, hint=hint)
 
 
 class Verb(NamedTuple):
@@ -20,58 +33,24 @@ class Verb(NamedTuple):
 
     summary: str
     example: str
-    add: Callable[[Grammar], None]
+    add: Callable[[Parser], None]
     takes_command: bool = False
 
 
-def parse(words: Sequence[str]) -> Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
     """Return the command line, understood; options and other words may be mixed.
 
-    Raises UsageError, and SystemExit after help.
+    Only the verb's own parser is made: that is quick. Raises UsageError.
     """
-    name = words[0] if words else ""
-    verb = VERBS.get(name)
-    options, command = _without_command(words)
-    if not {"-h", "--help"}.isdisjoint(options):
-        _help(name if verb else None)
-    if verb is None:
-        _refuse_verb(name)
-    arguments = _understood(name, options[1:] if verb.takes_command else words[1:])
-    arguments.verb, arguments.command = name, command if verb.takes_command else ()
+    if not words or words[0] not in VERBS:
+        _refuse_unknown_verb(words)
+        return top_parser().parse_args(words)
+    name, verb = words[0], VERBS[words[0]]
+    parser = _filled(Parser(prog=f"partialroot {name}", **_about(verb)), name)
+    own, command = _without_command(words) if verb.takes_command else (words, ())
+    arguments = parser.parse_intermixed_args(own[1:])
+    arguments.command = command
     return arguments
-
-
-def _understood(verb: str, words: Sequence[str]) -> Namespace:
-    parser = Parser()
-    add_arguments(parser, verb)
-    try:
-        arguments, unknown = parser.parse(words)
-    except UsageError as error:
-        error.hint = f"see partialroot {verb} --help"
-        raise
-    if unknown:
-        _refuse(unknown, verb, parser)
-    return arguments
-
-
-def _help(verb: str | None) -> NoReturn:
-    top_parser().parse_args(["--help"] if verb is None else [verb, "--help"])
-    raise AssertionError("unreachable")
-
-
-def top_parser() -> "ArgumentParser":
-    """Return a parser of the whole command line: for its help, and for the shells' completion."""
-    from argparse import ArgumentParser
-
-    top = ArgumentParser(prog="partialroot", description=_SUMMARY, allow_abbrev=False)
-    top.add_argument("--version", action="store_true", help="print the version and nothing else")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, verb in VERBS.items():
-        example = f"example: partialroot {verb.example}"
-        add_arguments(
-            verbs.add_parser(name, help=verb.summary, description=verb.summary, epilog=example), name
-        )
-    return top
 
 
 def _without_command(words: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
@@ -82,42 +61,68 @@ def _without_command(words: Sequence[str]) -> tuple[Sequence[str], tuple[str, ..
     return words[:at], tuple(words[at + 1 :])
 
 
-def _refuse_verb(name: str) -> NoReturn:
+def _refuse_unknown_verb(words: Sequence[str]) -> None:
     """Raise UsageError, naming the nearest verb, when the first word is none and no option either."""
-    if not name or name.startswith("-"):
-        raise UsageError("the first word is not a verb", hint="see partialroot --help")
-    from partialroot.profiles.wording import suggestion
-
-    raise UsageError(f"there is no verb {name!r}", hint=suggestion(name, VERBS, "verbs"))
-
-
-def _refuse(unknown: Sequence[str], name: str, parser: Parser) -> NoReturn:
-    """Raise UsageError, naming the nearest option where there is none of that name."""
-    wrong = next((word.partition("=")[0] for word in unknown if word.startswith("--")), None)
-    if wrong is None:
-        hint = f"see partialroot {name} --help"
-    else:
+    if words and not words[0].startswith("-"):
         from partialroot.profiles.wording import suggestion
 
-        hint = suggestion(wrong, parser.names, "options")
-    raise UsageError(f"unrecognized arguments: {' '.join(unknown)}", hint=hint)
+        raise UsageError(f"there is no verb {words[0]!r}", hint=suggestion(words[0], VERBS, "verbs"))
 
 
-def add_arguments(grammar: Grammar, verb: str) -> None:
-    """Add a verb's arguments, with those that every verb has."""
-    grammar.add_argument("--json", action="store_true", help="print one JSON object")
-    grammar.add_argument("-q", "--quiet", action="store_true", help="print no report and no warnings")
-    grammar.add_argument("-v", "--verbose", action="store_true", help="print every path")
-    grammar.add_argument("--store", metavar="DIR", help="where images and the register of zones live")
-    VERBS[verb].add(grammar)
+def top_parser() -> Parser:
+    """Return the parser of the whole command line: for help, mistakes, and the shells' completion."""
+    top = Parser(prog="partialroot", description=_SUMMARY, allow_abbrev=False, formatter_class=_formatter)
+    top.add_argument("--version", action="store_true", help="print the version and nothing else")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for name, verb in VERBS.items():
+        _filled(verbs.add_parser(name, help=verb.summary, **_about(verb)), name)
+    return top
 
 
-def _source_options(verb: Grammar) -> None:
+def _about(verb: Verb) -> dict[str, Any]:
+    example = f"example: partialroot {verb.example}"
+    return {
+        "description": verb.summary,
+        "epilog": example,
+        "allow_abbrev": False,
+        "formatter_class": _formatter,
+    }
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return a formatter; argparse asks one about every argument, and to ask for its width imports shutil."""
+    return argparse.HelpFormatter(prog, width=_columns() - 2)
+
+
+@cache
+def _columns() -> int:
+    """Return the width of the terminal, as shutil does."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
+def _filled(parser: Parser, name: str) -> Parser:
+    """Add a verb's arguments to a parser, with those that every verb has."""
+    parser.set_defaults(verb=name)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no report and no warnings")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print every path")
+    parser.add_argument("--store", metavar="DIR", help="where images and the register of zones live")
+    VERBS[name].add(parser)
+    return parser
+
+
+def _source_options(verb: Parser) -> None:
     verb.add_argument("--source", metavar="ROOT", default="/", help="the root the files come from")
     verb.add_argument("--platform", choices=("linux", "illumos"), help="default: what the source is")
 
 
-def _profile_options(verb: Grammar) -> None:
+def _profile_options(verb: Parser) -> None:
     _source_options(verb)
     verb.add_argument(
         "--manifests", metavar="DIR", action="append", default=[], help="look for profiles here first"
@@ -134,7 +139,7 @@ def _profile_options(verb: Grammar) -> None:
     _mvi_options(verb)
 
 
-def _mvi_options(verb: Grammar) -> None:
+def _mvi_options(verb: Parser) -> None:
     verb.add_argument(
         "--keep-going", action="store_true", help="mvi's lists: leave out what no listed package has"
     )
@@ -151,12 +156,12 @@ def _mvi_options(verb: Grammar) -> None:
     )
 
 
-def _zone_words(verb: Grammar) -> None:
+def _zone_words(verb: Parser) -> None:
     verb.add_argument("zonepaths", metavar="ZONEPATH", nargs="*", help="a zone's directory")
     verb.add_argument("--all", action="store_true", help="every zone of the store")
 
 
-def _populate(verb: Grammar) -> None:
+def _populate(verb: Parser) -> None:
     verb.add_argument(
         "words", metavar="ZONEPATH|PROFILE", nargs="*", help="absolute: a zonepath; else a profile"
     )
@@ -169,44 +174,44 @@ def _populate(verb: Grammar) -> None:
     _jobs(verb)
 
 
-def _jobs(verb: Grammar) -> None:
+def _jobs(verb: Parser) -> None:
     verb.add_argument(
         "--jobs", metavar="N", type=positive, help="processes for many zones (default: the cores allowed)"
     )
 
 
-def _plan(verb: Grammar) -> None:
+def _plan(verb: Parser) -> None:
     verb.add_argument("words", metavar="PROFILE", nargs="+")
     _profile_options(verb)
 
 
-def _closure(verb: Grammar) -> None:
+def _closure(verb: Parser) -> None:
     verb.add_argument("paths", metavar="PATH", nargs="+")
     verb.add_argument("--modules", action="store_true", help="with dlopen notes, NSS and PAM modules")
     _source_options(verb)
 
 
-def _affected(verb: Grammar) -> None:
+def _affected(verb: Parser) -> None:
     verb.add_argument("words", metavar="PATH|PACKAGE[@VERSION]", nargs="+", help="absolute: a path")
 
 
-def _sbom(verb: Grammar) -> None:
+def _sbom(verb: Parser) -> None:
     verb.add_argument("zonepath", metavar="ZONEPATH")
     verb.add_argument("--out", metavar="FILE", help="write it there (default: the standard output)")
 
 
-def _explain(verb: Grammar) -> None:
+def _explain(verb: Parser) -> None:
     verb.add_argument("zonepath", metavar="ZONEPATH")
     verb.add_argument("path", metavar="PATH")
     verb.add_argument("--what-if-removed", action="store_true", help="tell what would go with it")
 
 
-def _status(verb: Grammar) -> None:
+def _status(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("--size", action="store_true", help="tell where bytes and files come from")
 
 
-def _verify(verb: Grammar) -> None:
+def _verify(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("--strict", action="store_true", help="edited and extra files count, too")
     verb.add_argument("--watch", action="store_true", help="run the zone, and tell what it looks for in vain")
@@ -214,7 +219,7 @@ def _verify(verb: Grammar) -> None:
     _runtime(verb)
 
 
-def _probing(verb: Grammar) -> None:
+def _probing(verb: Parser) -> None:
     verb.add_argument(
         "--probe",
         metavar="URL|COMMAND",
@@ -231,11 +236,11 @@ def _probing(verb: Grammar) -> None:
     )
 
 
-def _runtime(verb: Grammar) -> None:
+def _runtime(verb: Parser) -> None:
     verb.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what isolates the zone")
 
 
-def _learn(verb: Grammar) -> None:
+def _learn(verb: Parser) -> None:
     verb.add_argument("--out", metavar="FILE.toml", required=True, help="the profile to write")
     verb.add_argument("--merge", metavar="FILE.toml", help="add to this profile; what it says stays")
     verb.add_argument(
@@ -254,23 +259,23 @@ def _learn(verb: Grammar) -> None:
     )
 
 
-def _refresh(verb: Grammar) -> None:
+def _refresh(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("-n", "--dry-run", action="store_true", help="show what would change, touch nothing")
     _jobs(verb)
 
 
-def _rollback(verb: Grammar) -> None:
+def _rollback(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument("-n", "--dry-run", action="store_true", help="show what would change, touch nothing")
 
 
-def _prune(verb: Grammar) -> None:
+def _prune(verb: Parser) -> None:
     verb.add_argument("-n", "--dry-run", action="store_true", help="show what would go, touch nothing")
     verb.add_argument("--previous", action="store_true", help="also what zones could go back to")
 
 
-def _boot(verb: Grammar) -> None:
+def _boot(verb: Parser) -> None:
     _zone_words(verb)
     _runtime(verb)
     verb.add_argument("--foreground", action="store_true", help="stay until the zone's first process ends")
@@ -278,26 +283,26 @@ def _boot(verb: Grammar) -> None:
     verb.add_argument("--trust-zone", action="store_true", help="allow the host's network")
 
 
-def _halt(verb: Grammar) -> None:
+def _halt(verb: Parser) -> None:
     _zone_words(verb)
     verb.add_argument(
         "--grace", metavar="SECONDS", type=seconds, default=10.0, help="before SIGKILL (default 10)"
     )
 
 
-def _export(verb: Grammar) -> None:
+def _export(verb: Parser) -> None:
     verb.add_argument("zonepath", metavar="ZONEPATH", help="a zone's directory")
     verb.add_argument("file", metavar="FILE", nargs="?", help="a tarball: .tar.gz, .tgz or .tar")
     verb.add_argument("--oci", metavar="DIR", help="make an OCI image layout there")
     verb.add_argument("--manifest", choices=("mtree", "p5m"), help="print the list of its files")
 
 
-def _doctor(verb: Grammar) -> None:
+def _doctor(verb: Parser) -> None:
     verb.add_argument("zonepaths", metavar="ZONEPATH", nargs="*", help="where zones will be")
     _source_options(verb)
 
 
-def _profiles(verb: Grammar) -> None:
+def _profiles(verb: Parser) -> None:
     verb.add_argument("action", choices=("list", "show", "check"))
     verb.add_argument("words", metavar="PROFILE", nargs="*")
     _profile_options(verb)

@@ -1,13 +1,13 @@
 """populate, plan, remove, profiles: what is built, and what would be."""
 
 import os
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partialroot.cli import documents, messages, reports, show, values
 from partialroot.cli.common import code, finish, say_outcomes, zone_documents, zonepaths
-from partialroot.cli.parser import Namespace
 from partialroot.errors import UsageError
 from partialroot.model import Plan
 from partialroot.pipeline import planning

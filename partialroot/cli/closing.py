@@ -1,7 +1,8 @@
 """closure: what programs need at run time."""
 
+from argparse import Namespace
+
 from partialroot.cli import messages, show
-from partialroot.cli.parser import Namespace
 from partialroot.cli.show import Branch
 from partialroot.closure import Closure, Object
 from partialroot.pipeline.closing import find_closure

@@ -1,10 +1,10 @@
 """What the verbs have in common: their options, and how what was done to each zone is printed."""
 
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from partialroot.cli import documents, messages, show
-from partialroot.cli.parser import Namespace
 from partialroot.zone.place import store_path
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """export: zones as others take them."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from partialroot.cli import documents, messages, show
-from partialroot.cli.parser import Namespace
 from partialroot.pipeline.exporting import Exported
 from partialroot.pipeline.exporting import export as write
 from partialroot.pipeline.zones import chosen

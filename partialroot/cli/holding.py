@@ -1,12 +1,12 @@
 """affected: which zones hold something, and whether it is still what the source has."""
 
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from partialroot.cli import documents, messages, show
 from partialroot.cli.common import code, say_outcomes, zone_documents
-from partialroot.cli.parser import Namespace
 from partialroot.pipeline import affected as looking
 from partialroot.pipeline.affected import Held
 from partialroot.zone.place import store_path

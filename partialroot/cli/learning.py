@@ -1,9 +1,9 @@
 """learn: a profile from a run."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from partialroot.cli import documents, messages, show
-from partialroot.cli.parser import Namespace
 from partialroot.errors import UsageError
 from partialroot.pipeline import learning
 from partialroot.pipeline.exercise import Exercise

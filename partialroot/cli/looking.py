@@ -1,12 +1,12 @@
 """explain, status, verify, audit, doctor: what is there."""
 
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from partialroot.cli import documents, messages, reports, show
 from partialroot.cli.common import code, say_outcomes, zone_documents, zonepaths
-from partialroot.cli.parser import Namespace
 from partialroot.errors import UsageError
 from partialroot.paths import RootPath
 from partialroot.pipeline import inspecting

@@ -1,12 +1,12 @@
 """mount, unmount, boot, halt: what makes a zone run, and stop."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partialroot.cli import documents, messages, reports
 from partialroot.cli.common import finish, zonepaths
-from partialroot.cli.parser import Namespace
 from partialroot.errors import UsageError
 from partialroot.paths import RootPath
 from partialroot.pipeline import running

@@ -1,10 +1,10 @@
 """refresh, rollback, prune: zones become what the source is now, or what they were; leftovers go."""
 
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 
 from partialroot.cli import documents, messages, show
 from partialroot.cli.common import finish_long, zonepaths
-from partialroot.cli.parser import Namespace
 from partialroot.pipeline import refreshing
 from partialroot.pipeline.refreshing import How, Refreshed
 from partialroot.pipeline.workers import allowed_cores

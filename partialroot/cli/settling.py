@@ -1,8 +1,8 @@
 """refresh, where there is nothing to do: told at once, and nothing imported that only a plan would need."""
 
+from argparse import Namespace
 from pathlib import Path
 
-from partialroot.cli.parser import Namespace
 from partialroot.zone.place import store_place
 from partialroot.zone.settled import Settled
 from partialroot.zone.store import zone_key

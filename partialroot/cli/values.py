@@ -79,7 +79,7 @@ def positive(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Return a time to wait as a number."""
+    """Return a time to wait as a number; argparse says what is wrong with anything else."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise ValueError(text)
