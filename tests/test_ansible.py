@@ -215,8 +215,10 @@ class TestFirst:
         assert changes_since(before, controller) == {"alpha": [], "beta": []}
 
 
-# What looking leaves: locks are taken, links are tried in the store, and contents are remembered there.
-LOOKED = re.compile(r"[-+]/var/lib/partialroot(?:(?:/locks)? dir|/memory file) ")
+# What looking leaves: locks are taken, links are tried in the store, and what was read and chosen is remembered.
+LOOKED = re.compile(
+    r"[-+]/var/lib/partialroot(?:(?:/locks|/settled)? dir|/(?:memory|settled/observed-\w+) file) "
+)
 
 
 def changes_since(before: Dumps, controller: Controller) -> Dumps:
