@@ -215,7 +215,7 @@ class TestFirst:
         assert changes_since(before, controller) == {"alpha": [], "beta": []}
 
 
-# What looking leaves: locks are taken, links are tried in the store, and what was read and chosen is remembered.
+# What looking leaves: locks are taken, links tried in the store, what was read and chosen is remembered.
 LOOKED = re.compile(
     r"[-+]/var/lib/partialroot(?:(?:/locks|/settled)? dir|/(?:memory|settled/observed-\w+) file) "
 )
