@@ -28,9 +28,11 @@ def choose(options: Options, profiles: Sequence[str], *, suppliers: bool = True)
     known = follows.recall()
     if known is not None:
         return Choice(known, follows)
+    if not suppliers:  # it is only looked at
+        return Choice(_choose(options, profiles, suppliers), None)
     with observed.watching() as watch:
         chosen = _choose(options, profiles, suppliers)
-    if not (suppliers and watch.is_complete):
+    if not watch.is_complete:
         return Choice(chosen, None)
     follows.note(watch, chosen)
     return Choice(chosen, follows)
