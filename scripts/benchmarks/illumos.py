@@ -65,6 +65,12 @@ def global_zone(ground: Ground, *, small: bool) -> Path:
 
 ROWS = {
     "mvi-node": Row(mvi_node, "x", at_most=1),
-    "whole-plan": Row(whole_plan, "x", at_most=12),
+    "whole-plan": Row(
+        whole_plan,
+        "x",
+        at_most=12,
+        bound="a third follows what 4,500 objects need, a sixth reads these, a quarter chooses among 22,000"
+        " paths of 316 packages, the rest plans and prints them. From run to run it is 10 to 13 times.",
+    ),
     "whole-memory": Row(whole_memory, "MiB", at_most=150),
 }
