@@ -174,8 +174,6 @@ def _check(path: str, row: Row | None, content: Sums | None, nodes: dict[str, os
         return False
     if now[:5] != row[:5] or now[6:] != row[6:]:
         return None
-    if now[5] == row[5] and row[5]:
-        return False
     if content is None or tuple(content) != _content(path, found):
         return None
     row[5] = now[5]

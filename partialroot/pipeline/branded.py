@@ -106,7 +106,7 @@ class Branded:
             if made != receipts.read(datasets.zonepath) or _points_to(datasets.zonepath) != made.image:
                 inplace.commit(Site(store, datasets.zonepath, None), made)
             _keep(datasets)
-            registered = Registered(datasets.zonepath, Path(made.image) if made.image else None, ())
+            registered = Registered.of(datasets.zonepath, made.image)
             if store.registered(datasets.zonepath) != registered:
                 store.register(registered)
             _unregister_former(found, store)
@@ -191,8 +191,7 @@ class Branded:
             if snapshot.rpartition("@")[2] == _undo_label(datasets.zonepath):
                 datasets.roll_back(snapshot)
                 before = receipts.read(datasets.zonepath)
-                image = Path(before.image) if before and before.image else None
-                store.register(Registered(datasets.zonepath, image, ()))
+                store.register(Registered.of(datasets.zonepath, before and before.image))
             datasets.forget(snapshot)
 
     # --- the end ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def stage(site: Site, old: Receipt, planned: Planned) -> bool:
     image = image_path(planned.plan) or ""
     known = site.store.registered(site.zonepath)
     if known is None:
-        known = Registered(site.zonepath, Path(old.image) if old.image else None, ())
+        known = Registered.of(site.zonepath, old.image)
     is_new = known.staged != image
     if is_new:
         _register(site.store, known._replace(staged=image))  # before it is there: nobody removes it then

@@ -109,7 +109,7 @@ def updating(
 def _have_registered(site: Site, made: Receipt) -> None:
     """Let the store know of a zone that it does not know, as it was lost: else prune would take its image."""
     if site.store.registered(site.zonepath) is None:
-        site.store.register(Registered(site.zonepath, Path(made.image) if made.image else None, ()))
+        site.store.register(Registered.of(site.zonepath, made.image))
 
 
 def roll_back(site: Site, old: Receipt, tell: "Callable[[Change], object]" = lambda change: None) -> None:

@@ -6,7 +6,6 @@ The caller holds the zone's lock, and no process of the zone lives.
 """
 
 import os
-from pathlib import Path
 
 from partialroot.model import Plan, Receipt, Request
 from partialroot.zone import fs, golden, receipt
@@ -98,7 +97,7 @@ def point_to(zone: int, image: str | None) -> None:
 
 
 def _register(site: Site, image: str | None) -> None:
-    site.store.register(Registered(site.zonepath, Path(image) if image else None, ()))
+    site.store.register(Registered.of(site.zonepath, image))
 
 
 def _carry_out(dirs: Dirs, fresh: Dirs, path: str, *, hold: bool, put: bool) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from partialroot.errors import BusyError, StoreError
 from partialroot.zone import durable, fs
@@ -111,6 +111,13 @@ class Registered(NamedTuple):
     image: Path | None
     made: tuple[Path, ...]
     staged: str | None = None
+
+    @classmethod
+    def of(
+        cls, zonepath: Path, image: str | None, made: Iterable[str] = (), staged: str | None = None
+    ) -> Self:
+        """Return it from texts, as receipts, journals and the register itself have them."""
+        return cls(zonepath, Path(image) if image else None, tuple(map(Path, made)), staged)
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -205,10 +212,8 @@ class Store:
 
         try:
             document = json.loads(data)
-            image = document["image"]
-            made = tuple(Path(path) for path in document["made"])
-            staged = document.get("staged")
-            return Registered(Path(document["zonepath"]), Path(image) if image else None, made, staged)
+            zonepath, image, made = (document[key] for key in ("zonepath", "image", "made"))
+            return Registered.of(Path(zonepath), image, made, document.get("staged"))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             hint = f"rm {path}, and populate its zone again before anything is pruned"
             raise StoreError("the register cannot be read", path=path, hint=hint) from error

@@ -268,8 +268,7 @@ def finish(store: Store, intents: Sequence[Intent]) -> None:
 
 
 def _registered(intent: Intent) -> Registered:
-    image = Path(intent.image_after) if intent.image_after else None
-    return Registered(intent.place, image, tuple(map(Path, intent.made)))
+    return Registered.of(intent.place, intent.image_after, intent.made)
 
 
 def _tidy(intent: Intent) -> bool:
